@@ -1,0 +1,75 @@
+# Everything starts here: `make reproduce`, `make test`; `make help` lists the rest.
+
+PYTHON ?= python3
+VENV ?= .venv
+CORES ?= all
+CONFIG ?=
+ARGS ?=
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+# The library is used from where it lies, so the environment holds the locked requirements and nothing else.
+export PYTHONPATH := $(CURDIR)/workflow/lib
+
+# Modules are compiled when first imported, not at installation: most never are, and compiling all of them takes as long
+# as the rest of the set-up. What is compiled must then be kept, also where the shell says otherwise.
+export PYTHONDONTWRITEBYTECODE :=
+
+SNAKEMAKE = $(VENV)/bin/snakemake --workflow-profile workflow/profiles/default $(if $(CONFIG),--configfile $(CONFIG))
+
+# The run's name, from the same files in the same order as Snakemake reads them; known once the environment exists.
+RUN = $(shell $(VENV)/bin/python -c 'import sys, yaml; print([c["run"] for c in map(yaml.safe_load, map(open, sys.argv[1:])) if "run" in c][-1])' config/config.yaml $(CONFIG))
+
+.PHONY: help setup reproduce smoke test lock clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make reproduce   set up, run the whole workflow, write the report, print the claims"
+	@echo "                   CORES=2                    processor cores to use (default: all)"
+	@echo "                   CONFIG=config/smoke.yaml   settings that override config/config.yaml"
+	@echo "                   ARGS='--forcerun figures'  any further flag or target of snakemake"
+	@echo "make smoke       the same workflow in about a minute, on tiny settings"
+	@echo "make test        set up, run lint and all tests; ARGS='-k train' goes to pytest"
+	@echo "make setup       only make $(VENV) and install requirements.lock into it"
+	@echo "make lock        write requirements.lock anew from pyproject.toml"
+	@echo "make clean       remove $(VENV) and caches; results stay"
+
+setup: $(VENV)/.installed
+
+# The stamp is written last, so an interrupted set-up is taken up again and a finished one is left alone.
+$(VENV)/.installed: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "Python >= 3.11 is needed, but $(PYTHON) is $$($(PYTHON) --version 2>&1); try make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { \
+	    echo "$(PYTHON) has no venv module; install it (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --requirement requirements.lock
+	@touch $@
+
+reproduce: setup
+	$(SNAKEMAKE) --cores $(CORES) $(ARGS)
+	$(SNAKEMAKE) --report results/$(RUN)/report.html
+	@$(VENV)/bin/python -m memrnn.claims results/$(RUN)
+
+smoke: CONFIG = config/smoke.yaml
+smoke: reproduce
+
+# One thread per worker: two workers on two cores, without the libraries' own threads in each other's way.
+test: setup
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile $(ARGS)
+
+# Local version tags (+cpu) and the packages of one kind of accelerator are left out: the lock must fit any machine.
+lock:
+	rm -rf $(VENV)-lock
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install --quiet --no-compile --disable-pip-version-check '.[dev]'
+	{ echo "# Exact versions for Python 3.11 to 3.13; made from pyproject.toml by: make lock"; \
+	  $(VENV)-lock/bin/python -m pip freeze --exclude memrnn | sed 's/+[a-z0-9.]*$$//' \
+	  | grep -v -E '^(nvidia-|cuda-|triton)'; } > requirements.lock.new
+	mv requirements.lock.new requirements.lock
+	rm -rf $(VENV)-lock build workflow/lib/*.egg-info
+
+clean:
+	rm -rf $(VENV) $(VENV)-lock .pytest_cache .ruff_cache .hypothesis build workflow/lib/*.egg-info
+	find config envs tests workflow -name __pycache__ -type d -prune -exec rm -rf {} +

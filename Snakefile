@@ -1,0 +1,28 @@
+# Memory in recurrent neural networks: Haviv, Rivkind & Barak (2019), from images to verdicts on the paper's claims.
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/dataset.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/trials.smk"
+include: "workflow/rules/slow_points.smk"
+include: "workflow/rules/regularise.smk"
+include: "workflow/rules/extrapolate.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/correlate.smk"
+include: "workflow/rules/claims.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/provenance.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.provenance.output,

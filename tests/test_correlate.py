@@ -1,0 +1,374 @@
+"""Scores, rank correlations and the bootstrap over networks, against hand-computed cases."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from memrnn.correlate import (
+    CORRELATION_COLUMNS,
+    SCORE_COLUMNS,
+    bootstrap,
+    correlate,
+    rank_correlation,
+    scores,
+)
+from memrnn.record import load_table, save_table, stream
+
+SETTINGS = {"resamples": 200, "confidence": 0.95, "seed": 0}
+
+
+def extrapolation(networks, delays=(5, 20, 50, 100)):
+    """Table from {(cell, curriculum, phase, seed): {label: accuracies, one per delay}}."""
+    rows = [
+        ["digits", *network, label, delay, accuracy, 100, 0.0]
+        for network, classes in networks.items()
+        for label, accuracies in classes.items()
+        for delay, accuracy in zip(delays, accuracies, strict=True)
+    ]
+    names = ["dataset", "cell", "curriculum", "phase", "seed", "label", "delay", "accuracy", "trials", "false_response"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def tables(networks, budgets=(300, 3000), learned=True):
+    """Slow points and scores from {(cell, curriculum, seed): (speeds, scores)}, one pair of values per class.
+
+    At the second budget the order of the speeds is reversed by taking their reciprocal; so it is at the centroid.
+    """
+    slow, score = [], []
+    for (cell, curriculum, seed), (speeds, targets) in networks.items():
+        for label, (speed, target) in enumerate(zip(speeds, targets, strict=True)):
+            point = ["digits", cell, curriculum, "trained", seed, label]
+            for order, steps in enumerate(budgets):
+                slow.append([*point, steps, 1 / speed if order else speed, label, 1 / speed, 1.0])
+            has = learned if isinstance(learned, bool) else (cell, curriculum, seed) in learned
+            score.append([*point, 1.0 if has else 0.0, target, has])
+    names = ["dataset", "cell", "curriculum", "phase", "seed", "label"]
+    columns = [*names, "search_steps", "speed", "readout", "start_speed", "nearest_distance"]
+    return pd.DataFrame(slow, columns=columns), pd.DataFrame(score, columns=SCORE_COLUMNS)
+
+
+def random_networks(curricula, seeds, classes=10, slope=-0.5, cells=("gru",)):
+    rng = np.random.default_rng(7)
+    networks = {}
+    for cell in cells:
+        for curriculum in curricula:
+            for seed in range(seeds):
+                speed = rng.normal(size=classes) + 0.5 * rng.normal()
+                target = slope * speed + rng.normal(size=classes)
+                networks[cell, curriculum, seed] = (np.exp(speed), target)
+    return networks
+
+
+def row(table, curriculum, steps, cell="gru"):
+    found = table[(table.cell == cell) & (table.curriculum == curriculum) & (table.search_steps == steps)]
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+class TestScores:
+    def test_by_hand(self):
+        table = scores(
+            extrapolation(
+                {
+                    ("gru", "vocu", "trained", 0): {0: [1.0, 0.9, 0.6, 0.2], 1: [1.0, 0.3, 0.1, 0.0]},
+                    ("gru", "vocu", "control", 0): {0: [0.1, 0.1, 0.1, 0.1], 1: [0.0, 0.0, 0.2, 0.0]},
+                    ("gru", "vocu", "trained", 1): {0: [1.0, 0.5, 1.0, 1.0], 1: [1.0, 0.49, 1.0, 1.0]},
+                }
+            ),
+            max_delay=20,
+            learned_accuracy=0.5,
+        )
+        assert list(table.columns) == SCORE_COLUMNS
+        table = table.set_index(["phase", "seed", "label"])
+        assert table.nominal_accuracy.to_dict() == {
+            ("control", 0, 0): 0.1,
+            ("control", 0, 1): 0.0,
+            ("trained", 0, 0): 0.9,
+            ("trained", 0, 1): 0.3,
+            ("trained", 1, 0): 0.5,
+            ("trained", 1, 1): 0.49,
+        }
+        assert table.extrapolation_score.loc["trained", 0, 0] == pytest.approx(0.4)  # (0.6 + 0.2) / 2
+        assert table.extrapolation_score.loc["control", 0, 1] == pytest.approx(0.1)
+        # Seed 0 has learned (mean of 0.9 and 0.3), and stays so when training on has ruined it; seed 1 has 0.495.
+        assert table.learned.groupby(["phase", "seed"]).first().to_dict() == {
+            ("control", 0): True,
+            ("trained", 0): True,
+            ("trained", 1): False,
+        }
+
+    def test_order_of_rows_does_not_matter_and_csv_keeps_learned(self, tmp_path):
+        table = extrapolation(
+            {
+                ("gru", "vocu", "trained", 0): {0: [1.0, 0.9, 0.6, 0.2], 1: [1.0, 0.8, 0.1, 0.0]},
+                ("lstm", "nacu", "trained", 0): {0: [0.0, 0.0, 0.0, 0.0], 1: [0.0, 0.0, 0.0, 0.0]},
+            }
+        )
+        first = scores(table, 20, 0.5)
+        pd.testing.assert_frame_equal(first, scores(table.sample(frac=1, random_state=1), 20, 0.5))
+        save_table(tmp_path / "scores.csv", first)
+        back = load_table(tmp_path / "scores.csv", SCORE_COLUMNS)
+        pd.testing.assert_frame_equal(first, back)
+        assert back.learned.tolist() == [True, True, False, False]
+
+    def test_equal_shares_of_right_answers_are_equal_numbers(self):
+        # (0.1 + 0.2 + 0.3) / 3 and (0.3 + 0.2 + 0.1) / 3 differ in floating point; so do these means and 0.7.
+        orders = {
+            label: [0.7, *order] for label, order in enumerate([(0.1, 0.2, 0.3), (0.3, 0.2, 0.1), (0.2, 0.2, 0.2)])
+        }
+        table = scores(extrapolation({("gru", "vocu", "trained", 0): orders}, (20, 30, 50, 100)), 20, 0.7)
+        assert table.extrapolation_score.nunique() == 1
+        assert table.learned.all()
+
+    def test_refuses_tables_that_cannot_be_scored(self):
+        good = extrapolation({("gru", "vocu", "trained", 0): {0: [1, 1, 1, 1], 1: [1, 1, 1, 1]}})
+        with pytest.raises(ValueError, match="table extrapolation lacks the columns delay, accuracy"):
+            scores(good.drop(columns=["delay", "accuracy"]), 20, 0.5)
+        with pytest.raises(ValueError, match="2 rows are there twice, the first is dataset=digits, cell=gru"):
+            scores(pd.concat([good, good.iloc[:2]]), 20, 0.5)
+        with pytest.raises(ValueError, match=r"has the delays \[5, 20, 50, 100\]; expected 30"):
+            scores(good, 30, 0.5)
+        with pytest.raises(ValueError, match="at least one above it"):
+            scores(good, 100, 0.5)
+        with pytest.raises(ValueError, match=r"lacks delay \[50\] for .*label=1"):
+            scores(good.drop(index=6), 20, 0.5)
+        with pytest.raises(ValueError, match="1 rows with empty cells"):
+            scores(good.assign(accuracy=[np.nan] + [1.0] * 7), 20, 0.5)
+        with pytest.raises(ValueError, match=r"no rows of phase trained for .*phase=control, seed=0"):
+            scores(good.assign(phase="control"), 20, 0.5)
+
+    def test_refuses_a_network_without_a_class(self):
+        uneven = extrapolation(
+            {
+                ("gru", "vocu", "trained", 0): {0: [1, 1, 1, 1], 1: [1, 1, 1, 1]},
+                ("gru", "vocu", "trained", 1): {0: [1, 1, 1, 1]},
+            }
+        )
+        with pytest.raises(ValueError, match=r"lacks label \[1\] for .*seed=1"):
+            scores(uneven, 20, 0.5)
+
+
+class TestRankCorrelation:
+    def test_equals_scipy_with_and_without_ties(self):
+        rng = np.random.default_rng(0)
+        x = rng.integers(0, 6, (5, 30)).astype(float)
+        y = rng.normal(size=(5, 30))
+        expected = [stats.spearmanr(a, b).statistic for a, b in zip(x, y, strict=True)]
+        np.testing.assert_allclose(rank_correlation(x, y), expected, rtol=0, atol=1e-14)
+
+    def test_by_hand(self):
+        # Ranks of (1, 1, 2) are 1.5, 1.5, 3: covariance 1.5, variances 1.5 and 2, so rho = 1.5 / sqrt(3).
+        assert rank_correlation(np.array([1.0, 1, 2]), np.array([1.0, 2, 3])) == pytest.approx(1.5 / np.sqrt(3))
+        # Without ties: 1 - 6 sum d^2 / (n (n^2 - 1)) = 1 - 6 * 6 / 60.
+        assert rank_correlation(np.array([1.0, 2, 3, 4]), np.array([3.0, 1, 2, 4])) == pytest.approx(0.4)
+        assert rank_correlation(np.array([0.0, 1, 2]), np.array([9.0, 1, 0])) == -1
+        # A speed of zero has a rank although it has no logarithm.
+        assert rank_correlation(np.array([0.0, 1, 2]), np.array([0.0, 1, 2])) == 1
+
+    def test_constant_values_have_none(self):
+        assert np.isnan(rank_correlation(np.full(10, 0.1), np.arange(10)))
+        assert np.isnan(rank_correlation(np.arange(10), np.zeros(10)))
+
+
+class TestBootstrap:
+    values = np.array([0.1, 0.2, 0.4, 0.5])
+
+    def mean(self, drawn):
+        return self.values[drawn].mean(axis=1)
+
+    def test_of_a_mean_is_the_t_interval(self):
+        found = bootstrap(self.mean, np.array(["vocu"] * 4), stream(0, "test"), 20_000, 0.9)
+        expected = stats.ttest_1samp(self.values, 0).confidence_interval(0.9)
+        assert found.value == pytest.approx(0.3)
+        assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.005)
+        assert found.resamples == 20_000
+
+    def test_strata_are_resampled_within(self):
+        # All the difference is between the strata, none within: no resample differs from the sample.
+        self.values = np.array([0.1, 0.1, 0.7, 0.7])
+        found = bootstrap(self.mean, np.array(["vocu", "vocu", "decu", "decu"]), stream(0, "test"), 100, 0.95)
+        assert (found.value, found.low, found.high) == pytest.approx((0.4, 0.4, 0.4))
+
+    def test_same_stream_same_numbers(self):
+        strata = np.array(["vocu"] * 4)
+        first = bootstrap(self.mean, strata, stream(0, "a"), 100, 0.95)
+        assert first == bootstrap(self.mean, strata, stream(0, "a"), 100, 0.95)
+        assert first.low != bootstrap(self.mean, strata, stream(0, "b"), 100, 0.95).low
+        assert first.low != bootstrap(self.mean, strata, stream(1, "a"), 100, 0.95).low
+
+    def test_undefined_resamples_are_left_out_and_counted(self):
+        def spread_or_nothing(drawn):  # undefined where one network was drawn twice
+            return np.where(drawn[:, 0] == drawn[:, 1], np.nan, 0.25)
+
+        found = bootstrap(spread_or_nothing, np.array(["vocu"] * 2), stream(0, "test"), 1000, 0.95)
+        assert (found.value, found.low, found.high) == (0.25, 0.25, 0.25)
+        assert 440 < found.resamples < 560  # half of them, +- 4 standard deviations
+
+    @pytest.mark.parametrize("strata", [[], ["vocu"], ["vocu", "decu"]])
+    def test_too_few_networks(self, strata):
+        found = bootstrap(self.mean, np.array(strata), stream(0, "test"), 100, 0.95)
+        assert np.isnan(found[:3]).all()
+        assert found.resamples == 0
+
+    def test_cut_to_what_a_correlation_can_be(self):
+        self.values = np.array([-1.0, 1.0, -1.0, 1.0])
+        found = bootstrap(self.mean, np.array(["vocu"] * 4), stream(0, "test"), 100, 0.95)
+        assert (found.low, found.high) == (-1, 1)
+
+    def test_covers_better_than_percentiles_for_three_networks(self):
+        rng = np.random.default_rng(3)
+        strata, ours, percentiles, experiments = np.zeros(3), 0, 0, 200
+        for experiment in range(experiments):
+            # Score and speed of a class share a network's shift, so that the classes are not independent.
+            x = rng.normal(size=(3, 10))
+            y = -x + rng.normal(size=(3, 10)) + rng.normal(size=(3, 1))
+            drawn = []
+
+            def rho(index, x=x, y=y, drawn=drawn):
+                drawn.append(rank_correlation(x[index].reshape(len(index), -1), y[index].reshape(len(index), -1)))
+                return drawn[-1]
+
+            found = bootstrap(rho, strata, stream(experiment, "coverage"), 200, 0.95)
+            low, high = np.quantile(drawn[-1], [0.025, 0.975])
+            # Pearson's r is -1 / sqrt(3); Spearman's of a bivariate normal is 6 / pi asin(r / 2).
+            true = 6 / np.pi * np.arcsin(-1 / np.sqrt(3) / 2)
+            ours += found.low <= true <= found.high
+            percentiles += low <= true <= high
+        assert ours / experiments > 0.9
+        assert percentiles / experiments < 0.87
+
+
+class TestCorrelate:
+    def test_by_hand(self):
+        slow, score = tables(
+            {
+                ("gru", "vocu", 0): ([1, 2, 3], [0.9, 0.5, 0.1]),  # rho -1
+                ("gru", "vocu", 1): ([1, 2, 3], [0.9, 0.1, 0.5]),  # rho -0.5
+            }
+        )
+        table = correlate(slow, score, **SETTINGS)
+        assert list(table.columns) == CORRELATION_COLUMNS
+        assert [*zip(table.curriculum, table.predictor, table.search_steps, strict=True)] == [
+            (curriculum, predictor, steps)
+            for curriculum in ("vocu", "all")
+            for predictor, steps in (("centroid_speed", 0), ("speed", 300), ("speed", 3000))
+        ]
+        found = row(table, "vocu", 300)
+        assert found.rho == pytest.approx(stats.spearmanr([1, 2, 3] * 2, [0.9, 0.5, 0.1, 0.9, 0.1, 0.5]).statistic)
+        assert found.within_rho == pytest.approx(-0.75)
+        assert (found.networks, found.points, found.left_out) == (2, 6, 0)
+        assert found.low <= found.rho <= found.high
+        # The centroid's speed is in the opposite order.
+        assert row(table, "vocu", 0).rho == pytest.approx(-found.rho)
+        # One protocol: pooling changes nothing but the stream.
+        assert row(table, "all", 300).rho == found.rho
+
+    def test_perfect_and_identical_networks_leave_no_doubt(self):
+        speeds = [1, 2, 3, 4]
+        slow, score = tables({("gru", "vocu", seed): (speeds, [0.8, 0.6, 0.4, 0.2]) for seed in range(3)})
+        found = row(correlate(slow, score, **SETTINGS), "vocu", 300)
+        assert (found.rho, found.low, found.high) == pytest.approx((-1, -1, -1))
+        slow, score = tables({("gru", "vocu", seed): (speeds, [0.8, 0.2, 0.4, 0.6]) for seed in range(3)})
+        table = correlate(slow, score, **SETTINGS)
+        found = row(table, "vocu", 300)
+        assert (found.rho, found.low, found.high) == pytest.approx((-0.2, -0.2, -0.2))
+        assert (found.within_rho, found.within_low, found.within_high) == pytest.approx((-0.2, -0.2, -0.2))
+        assert row(table, "vocu", 3000).rho == pytest.approx(0.2)
+
+    def test_a_zero_speed_is_the_slowest(self):
+        slow, score = tables({("gru", "vocu", seed): ([1, 2, 3], [0.9, 0.5, 0.1]) for seed in (0, 1)})
+        slow.loc[(slow.search_steps == 300) & (slow.label == 0), "speed"] = 0.0
+        assert row(correlate(slow, score, **SETTINGS), "vocu", 300).rho == pytest.approx(-1)
+
+    def test_networks_that_have_not_learned_are_left_out_and_counted(self):
+        networks = random_networks(["vocu"], 3) | {
+            ("gru", "nacu", seed): (np.ones(10), np.zeros(10)) for seed in (0, 1)
+        }
+        networks |= {("gru", "vocu", 3): (np.arange(1, 11), np.arange(10))}
+        slow, score = tables(networks, learned=[("gru", "vocu", seed) for seed in range(3)])
+        table = correlate(slow, score, **SETTINGS)
+        alone = correlate(*tables(random_networks(["vocu"], 3)), **SETTINGS)
+        assert row(table, "vocu", 300).left_out == 1
+        assert row(table, "vocu", 300).drop("left_out").equals(row(alone, "vocu", 300).drop("left_out"))
+        pooled, none = row(table, "all", 300), row(table, "nacu", 300)
+        assert (pooled.networks, pooled.points, pooled.left_out) == (3, 30, 3)
+        assert pooled.rho == row(table, "vocu", 300).rho
+        assert (none.networks, none.points, none.left_out, none.resamples) == (0, 0, 2, 0)
+        assert none[["rho", "low", "high", "within_rho", "within_low", "within_high"]].isna().all()
+
+    def test_single_network_has_no_interval(self):
+        slow, score = tables({("gru", "vocu", 0): ([1, 2, 3], [0.9, 0.5, 0.1])})
+        found = row(correlate(slow, score, **SETTINGS), "vocu", 300)
+        assert (found.networks, found.points) == (1, 3)
+        assert found[["rho", "low", "high"]].isna().all()
+
+    def test_constant_scores_have_no_rho(self):
+        slow, score = tables({("gru", "vocu", seed): ([1, 2, 3], [0.5, 0.5, 0.5]) for seed in range(3)})
+        found = row(correlate(slow, score, **SETTINGS), "vocu", 300)
+        assert found[["rho", "low", "high", "within_rho", "within_low", "within_high"]].isna().all()
+        assert (found.networks, found.resamples) == (3, 0)
+
+    def test_a_network_of_ties_leaves_the_mean_within_networks(self):
+        slow, score = tables(
+            {
+                ("gru", "vocu", 0): ([1, 2, 3], [0.9, 0.5, 0.1]),
+                ("gru", "vocu", 1): ([1, 2, 3], [0.9, 0.5, 0.1]),
+                ("gru", "vocu", 2): ([1, 2, 3], [0.0, 0.0, 0.0]),
+            }
+        )
+        found = row(correlate(slow, score, **SETTINGS), "vocu", 300)
+        assert (found.within_rho, found.within_low, found.within_high) == pytest.approx((-1, -1, -1))
+        assert found.networks == 3
+        # A resample of three times the third network has no rho: one in 27.
+        assert 180 <= found.resamples < 200
+
+    def test_panels_do_not_depend_on_each_other_or_on_the_order_of_rows(self):
+        networks = random_networks(["vocu", "decu"], 3, cells=("gru", "lstm"))
+        slow, score = tables(networks)
+        table = correlate(slow, score, **SETTINGS)
+        mixed = correlate(slow.sample(frac=1, random_state=0), score.sample(frac=1, random_state=1), **SETTINGS)
+        pd.testing.assert_frame_equal(table, mixed)
+        of_lstm = {key: value for key, value in networks.items() if key[0] == "lstm"}
+        alone = correlate(*tables(of_lstm, budgets=(300,)), **SETTINGS)
+        for curriculum in ("vocu", "decu", "all"):
+            assert row(alone, curriculum, 300, "lstm").equals(row(table, curriculum, 300, "lstm"))
+
+    def test_more_confidence_is_wider(self):
+        slow, score = tables(random_networks(["vocu", "decu"], 3))
+        wide = row(correlate(slow, score, **SETTINGS), "all", 300)
+        narrow = row(correlate(slow, score, **SETTINGS | {"confidence": 0.5}), "all", 300)
+        assert wide.low < narrow.low < narrow.rho < narrow.high < wide.high
+
+    def test_only_trained_networks_enter(self):
+        slow, score = tables(random_networks(["vocu"], 3))
+        table = correlate(slow, score, **SETTINGS)
+        others = (frame.assign(phase="control") for frame in (slow.assign(speed=1.0), score))
+        more = (pd.concat(pair) for pair in zip((slow, score), others, strict=True))
+        pd.testing.assert_frame_equal(table, correlate(*more, **SETTINGS))
+
+    def test_refuses_tables_that_do_not_belong_together(self):
+        slow, score = tables(random_networks(["vocu"], 2))
+        with pytest.raises(ValueError, match="table slow_points lacks the columns start_speed"):
+            correlate(slow.drop(columns="start_speed"), score, **SETTINGS)
+        with pytest.raises(ValueError, match="table scores lacks the columns learned"):
+            correlate(slow, score.drop(columns="learned"), **SETTINGS)
+        with pytest.raises(ValueError, match="table slow_points: 40 rows are there twice"):
+            correlate(pd.concat([slow, slow]), score, **SETTINGS)
+        with pytest.raises(ValueError, match="has the phases control; expected trained among them"):
+            correlate(slow.assign(phase="control"), score, **SETTINGS)
+        with pytest.raises(ValueError, match="table slow_points: 1 rows with empty cells"):
+            correlate(slow.assign(speed=slow.speed.where(slow.index != 4)), score, **SETTINGS)
+        with pytest.raises(ValueError, match=r"lacks search_steps \[300\] for .*seed=0, label=2"):
+            correlate(slow.drop(index=4), score, **SETTINGS)
+        with pytest.raises(ValueError, match=r"disagree about .*seed=1, label=0: only one of them has it"):
+            correlate(slow, score[score.seed == 0], **SETTINGS)
+        without = (frame[(frame.seed == 0) | (frame.label < 9)] for frame in (slow, score))
+        with pytest.raises(ValueError, match=r"lacks label \[9\] for .*seed=1"):
+            correlate(*without, **SETTINGS)
+
+    def test_table_survives_its_file(self, tmp_path):
+        slow, score = tables(random_networks(["vocu", "nacu"], 2), learned=[("gru", "vocu", 0), ("gru", "vocu", 1)])
+        table = correlate(slow, score, **SETTINGS)
+        save_table(tmp_path / "correlation.csv", table)
+        pd.testing.assert_frame_equal(load_table(tmp_path / "correlation.csv", CORRELATION_COLUMNS), table, rtol=1e-8)

@@ -1,0 +1,383 @@
+"""Figures drawn from made-up tables: what is in them, what they say when there is nothing to show, and their files."""
+
+import functools
+import itertools
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from memrnn import figures
+
+STYLE = {"context": "paper", "palette": "colorblind", "dpi": 100}
+SETTINGS = {"search_steps": 3000, "max_delay": 20, "confidence": 0.95}
+CELLS = ("gru", "lstm")
+PROTOCOLS = ("vocu", "decu", "nacu")
+DELAYS = (1, 2, 5, 10, 20, 30, 45, 70, 100, 150, 200, 300, 450, 700, 1000)
+BUDGETS = (300, 1000, 3000, 10000)
+CLASSES = range(10)
+HOLD = {"trained": 120, "control": 115, "centroid": 600, "slow_points": 700}  # delay at which accuracy has halved
+GROWTH = {  # value that grows, and the shares of training at which it does
+    "vocu": ("classes", (2, 3, 4, 5, 6, 7, 8, 9, 10), (0, 8, 16, 26, 36, 48, 62, 78, 98)),
+    "decu": ("current_steps", (6, 8, 10, 12, 14, 16, 18, 20), (0, 20, 30, 40, 50, 60, 70, 80)),
+    "nacu": ("classes", (10,), (0,)),
+}
+
+
+def networks(seeds, phases=("trained",)):
+    """Keys of every network of the made-up run."""
+    for cell, protocol, phase, seed in itertools.product(CELLS, PROTOCOLS, phases, seeds):
+        if phase == "trained" or protocol != "nacu":
+            yield {"dataset": "digits", "cell": cell, "curriculum": protocol, "phase": phase, "seed": seed}
+
+
+def make_tables(seeds=(0, 1, 2, 3)) -> dict[str, pd.DataFrame]:
+    """Tables as a run would write them: NaCu learns nothing, slower points hold longer, regularised ones longest."""
+    rng = np.random.default_rng(7)
+    rows = {name: [] for name in figures.COLUMNS}
+    for key in networks(seeds, phases=tuple(HOLD)):
+        learns = key["curriculum"] != "nacu"
+        skill = rng.normal(0, 0.3)
+        for label in CLASSES:
+            hold = HOLD[key["phase"]] * np.exp(skill + rng.normal(0, 0.4))
+            accuracy = 0.97 / (1 + (np.array(DELAYS) / hold) ** 1.5) * learns
+            rows["extrapolation"] += [
+                key | {"label": label, "delay": delay, "accuracy": value}
+                for delay, value in zip(DELAYS, accuracy, strict=True)
+            ]
+            rows["scores"].append(key | {"label": label, "extrapolation_score": accuracy[5:].mean(), "learned": learns})
+            for budget in BUDGETS:
+                speed = 3 / hold / budget**0.3 * np.exp(rng.normal(0, 0.3))
+                rows["slow_points"].append(key | {"label": label, "search_steps": budget, "speed": speed})
+    for key in networks(seeds):
+        name, values, starts = GROWTH[key["curriculum"]]
+        for step in range(100, 6001, 100):
+            now = values[np.searchsorted(starts, step / 6000 * 140, side="right") - 1]
+            task = {"classes": 10, "current_steps": 20, "alpha": 1.0} | {name: now}
+            response = 1 / (1 + np.exp(-(step - 900) / 400)) * (key["curriculum"] != "nacu")
+            null = 1 - 0.3 * np.exp(-step / 300)
+            noise = rng.normal(0, 0.02, 2)
+            rows["training"].append(
+                key
+                | {"step": step, "loss": 0.3, "penalty": 0.0}
+                | {"response_accuracy": np.clip(response + noise[0], 0, 1), "null_accuracy": min(1, null + noise[1])}
+                | task
+            )
+    for cell, protocol, budget in itertools.product(CELLS, ("all", *PROTOCOLS), (0, *BUDGETS)):
+        rho = np.nan if protocol == "nacu" else -0.7 + 0.1 * rng.normal()
+        predictor = "speed" if budget else "centroid_speed"
+        key = {"cell": cell, "curriculum": protocol, "predictor": predictor, "search_steps": budget}
+        interval = {"low": rho - 0.15, "high": rho + 0.2}
+        rows["correlation"].append(key | {"target": "extrapolation_score", "rho": rho} | interval)
+    rows["trial"] = trial_rows(rng)
+    return {name: pd.DataFrame(made) for name, made in rows.items()}
+
+
+def trial_rows(rng, steps=20, stimulus=5, response=14, label=3, pixels=64):
+    """One trial: noise with an image at `stimulus`, a trigger at `response`, and outputs that are nearly right."""
+    image = rng.normal(0.3, 0.37, (steps, pixels))
+    image[stimulus] = np.clip(np.indices((8, 8)).sum(0).ravel()[:pixels] / 14, 0, 1) if pixels == 64 else 0.5
+    target = np.zeros((steps, 11))
+    target[np.arange(steps), 0] = 1
+    target[response] = np.eye(11)[label + 1]
+    values = {
+        "pixel": image,
+        "trigger": (np.arange(steps) == response)[:, None].astype(float),
+        "target": target,
+        "output": np.clip(0.9 * target + rng.normal(0.05, 0.03, target.shape), 0, 1),
+    }
+    return [
+        {"step": step, "quantity": quantity, "index": index, "value": value}
+        for quantity, array in values.items()
+        for (step, index), value in np.ndenumerate(array)
+    ]
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return make_tables()
+
+
+@pytest.fixture(scope="module")
+def drawn(tables):
+    """Figure of the full tables by name, each drawn once; tests look at it and leave it as it is."""
+    return functools.cache(lambda name: draw(name, tables))
+
+
+def draw(name, tables):
+    return figures.draw(name, tables, STYLE, SETTINGS)
+
+
+def texts(axes) -> str:
+    return "\n".join(text.get_text() for text in axes.texts)
+
+
+def legend_labels(figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+# ------------------------------------------------------------------------------------------------ what is in a figure
+
+PANELS = {  # number of panels, x label of the lowest, y label of the first
+    "trial": (4, "time (steps)", "input"),  # frames, trigger, outputs, colour bar
+    "training": (6, "training step", "accuracy"),
+    "extrapolation": (2, "delay (time steps)", "accuracy"),
+    "correlation": (2, "speed (per time step)", "extrapolation score"),
+    "budget": (2, "search budget (descent steps)", r"$\rho$ of speed and score"),
+    "regularisation": (4, "delay (time steps)", "accuracy"),
+}
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_panels_and_labels(name, drawn):
+    count, x, y = PANELS[name]
+    figure = drawn(name)
+    assert len(figure.axes) == count
+    assert x in [axes.get_xlabel().splitlines()[0] for axes in figure.axes if axes.get_xlabel()]
+    assert figure.axes[0].get_ylabel() == y
+
+
+def words_of(figure) -> list:
+    """Every text that is drawn: titles, labels, notes, legend, and the ticks within the axes' limits."""
+    found = [text for legend in figure.legends for text in legend.get_texts()]
+    for axes in figure.axes:
+        found += [axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts]
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            found += [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+    return [text for text in found if text.get_visible() and text.get_text()]
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_every_word_lies_inside_the_figure_and_is_readable(name, drawn):
+    figure = drawn(name)
+    words, box = words_of(figure), figure.bbox
+    assert len(words) > 15
+    for text in words:
+        found = text.get_window_extent()
+        assert box.x0 <= found.x0 < found.x1 <= box.x1, text
+        assert box.y0 <= found.y0 < found.y1 <= box.y1, text
+        assert text.get_fontsize() >= 8, text
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_titles_legends_and_labels_do_not_overlap(name, drawn):
+    figure = drawn(name)
+    words = list(figure.legends)
+    words += [text for axes in figure.axes for text in (axes.title, axes.xaxis.label, axes.yaxis.label)]
+    words = [word for word in words if not hasattr(word, "get_text") or word.get_text()]
+    boxes = [word.get_window_extent() for word in words]
+    for (one, a), (other, b) in itertools.combinations(zip(words, boxes, strict=True), 2):
+        assert not a.shrunk(0.98, 0.98).overlaps(b.shrunk(0.98, 0.98)), (one, other)
+
+
+def test_trial_marks_stimulus_response_and_target(drawn):
+    frames, trigger, outputs, bar = drawn("trial").axes
+    assert {(text.get_text(), text.xy[0]) for text in frames.texts} == {("stimulus", 5), ("response", 14)}
+    assert len(frames.images) == 20
+    assert list(trigger.lines[0].get_ydata()) == [0] * 14 + [1] + [0] * 5
+    due = {tuple(map(int, point)) for point in outputs.collections[-1].get_offsets()}
+    assert due == {(step, 0) for step in range(20) if step != 14} | {(14, 4)}  # null, and class 3 at the response
+    assert outputs.images[0].get_array().shape == (11, 20)
+    assert bar.get_ylabel() == "value of the output"
+
+
+@pytest.mark.parametrize(
+    ("pixels", "shape"), [(64, (8, 8, 1)), (3 * 32 * 32, (32, 32, 3)), (50, (50, 1))], ids=["grey", "colour", "other"]
+)
+def test_frames_are_square_pictures_where_they_can_be(pixels, shape):
+    flat = np.linspace(-1, 2, 2 * pixels).reshape(2, pixels)
+    pictures = figures.frames(flat)
+    assert pictures.shape == (2, *shape)
+    assert np.array_equal(pictures.reshape(2, -1), flat.clip(0, 1))
+
+
+def test_training_says_what_grows_and_when(drawn):
+    figure = drawn("training")
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles[:3] == [
+        "GRU, VoCu\n2 to 10 classes",
+        "GRU, DeCu\n6 to 20 time steps",
+        "GRU, NaCu\nfull task throughout",
+    ]
+    upright = [
+        [line.get_xdata()[0] for line in axes.lines if line.get_label() == "the task grows"] for axes in figure.axes
+    ]
+    assert [len(steps) for steps in upright[:3]] == [8, 7, 0]
+    assert upright[0][:2] == [400, 700]  # first logged steps past 8/140 and 16/140 of 6,000
+    assert legend_labels(figure) == ["at the response (class)", "at all other steps (null)", "the task grows"]
+
+
+def test_extrapolation_draws_mean_interval_and_each_network(tables, drawn):
+    panel = drawn("extrapolation").axes[0]
+    lines = {line.get_label(): line for line in panel.lines}
+    rows = tables["extrapolation"].query("cell == 'gru' and curriculum == 'vocu' and phase == 'trained'")
+    assert lines["VoCu"].get_xdata() == pytest.approx(DELAYS)
+    assert lines["VoCu"].get_ydata() == pytest.approx(rows.groupby("delay")["accuracy"].mean().to_numpy())
+    assert set(lines["$T_{max}$ = 20"].get_xdata()) == {20}
+    assert set(lines["chance, 0.1"].get_ydata()) == {0.1}
+    thin = [line for line in panel.lines if line.get_label().startswith("_")]
+    assert len(thin) == 3 * 4  # protocols x networks
+    assert len(panel.collections) == 3  # one interval per protocol
+    assert panel.get_xscale() == "log"
+
+
+def test_regularisation_compares_four_rows_of_the_protocols_trained_on(drawn):
+    figure = drawn("regularisation")
+    assert [axes.get_title() for axes in figure.axes] == ["GRU, VoCu", "GRU, DeCu", "LSTM, VoCu", "LSTM, DeCu"]
+    assert legend_labels(figure)[:4] == list(figures.PHASES.values())
+
+
+def test_correlation_shows_learned_networks_and_counts_the_others(tables, drawn):
+    figure = drawn("correlation")
+    panel = figure.axes[0]
+    marks = [points.get_offsets() for points in panel.collections]
+    assert [len(points) for points in marks] == [40, 40]  # VoCu and DeCu: 4 networks x 10 classes
+    rows = tables["slow_points"].query("cell == 'gru' and curriculum == 'vocu' and phase == 'trained'")
+    assert sorted(marks[0][:, 0]) == pytest.approx(sorted(rows.query("search_steps == 3000")["speed"]))
+    assert panel.get_xlabel() == "speed (per time step)\n4 networks not learned, left out"
+    rho = tables["correlation"].query("cell == 'gru' and curriculum == 'all' and search_steps == 3000")["rho"].item()
+    assert f"pooled $\\rho = {rho:.2f}\\ [" in panel.get_title()
+    assert legend_labels(figure) == ["VoCu", "DeCu"]
+
+
+def test_budget_puts_the_centroid_before_the_budgets(tables, drawn):
+    panel = drawn("budget").axes[0]
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["centroid", "300", "1k", "3k", "10k"]
+    assert sorted(panel.get_xticks()) == list(panel.get_xticks())
+    pooled = tables["correlation"].query("cell == 'gru' and curriculum == 'all' and search_steps > 0")
+    line = next(bars for bars in panel.containers if bars.get_label() == "all protocols")
+    assert line.lines[0].get_ydata() == pytest.approx(pooled["rho"].to_numpy())
+
+
+def test_interval_is_students_over_networks():
+    # 0.4, 0.5, 0.5, 0.6: mean 0.5, standard error 0.0816 / 2; t(97.5 %, 3) = 3.1824
+    low, high = figures.interval(np.array([[0.4, 1.0], [0.5, 1.0], [0.5, 1.0], [0.6, 1.0]]), confidence=0.95)
+    assert low == pytest.approx([0.5 - 3.1824 * 0.040825, 1.0], abs=1e-4)
+    assert high == pytest.approx([0.5 + 3.1824 * 0.040825, 1.0], abs=1e-4)
+    low, high = figures.interval(np.array([[0.1], [0.9]]), confidence=0.95)  # an accuracy stays within its range
+    assert (low, high) == (0, 1)
+    assert figures.interval(np.array([[0.3, 0.4]]), confidence=0.95) is None
+
+
+def test_a_protocol_looks_the_same_whichever_others_there_are():
+    alone = figures.looks(["decu"], figures.PROTOCOLS, "colorblind")["decu"]
+    among = figures.looks(["vocu", "decu", "mine"], figures.PROTOCOLS, "colorblind")
+    assert alone == among["decu"]
+    assert len({look.colour for look in among.values()}) == len(among)
+    assert among["mine"].label == "mine"
+
+
+# ------------------------------------------------------------------------------------------- little or nothing to show
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_one_seed_has_no_interval(name):
+    figure = draw(name, make_tables(seeds=(3,)))
+    assert len(figure.axes) == PANELS[name][0]
+    if name in ("extrapolation", "training", "regularisation"):
+        assert not any(axes.collections for axes in figure.axes)
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_one_cell_one_protocol(name, tables):
+    table = tables | {
+        key: frame[(frame["cell"] == "gru") & frame["curriculum"].isin(["vocu", "all"])]
+        for key, frame in tables.items()
+        if key != "trial"
+    }
+    assert len(draw(name, table).axes) == (4 if name == "trial" else 1)
+
+
+def test_nothing_learned_is_said(tables):
+    unlearned = tables | {
+        "scores": tables["scores"].assign(learned=False),
+        "correlation": tables["correlation"].assign(rho=np.nan, low=np.nan, high=np.nan),
+    }
+    for panel in draw("correlation", unlearned).axes:
+        assert texts(panel) == "no network learned"
+        assert panel.get_title().endswith("rho not computed")
+        assert "12 networks not learned, left out" in panel.get_xlabel()
+    for panel in draw("budget", unlearned).axes:
+        assert texts(panel) == "rho not computed:\ntoo few networks learned"
+
+
+def test_no_interval_leaves_rho_bare(tables):
+    alone = tables | {"correlation": tables["correlation"].assign(low=np.nan, high=np.nan)}
+    assert draw("correlation", alone).axes[0].get_title().startswith("GRU\npooled $\\rho = -0.")
+    assert "[" not in draw("correlation", alone).axes[0].get_title()
+    draw("budget", alone)
+
+
+def test_nobody_regularised_is_said(tables):
+    trained = tables["extrapolation"].query("phase == 'trained'")
+    assert texts(draw("regularisation", {"extrapolation": trained}).axes[0]) == "no network was trained on"
+
+
+def test_speed_zero_is_counted(tables):
+    still = tables["slow_points"].copy()
+    here = (still["cell"] == "gru") & (still["curriculum"] == "vocu") & (still["seed"] == 0) & (still["label"] == 4)
+    still.loc[here, "speed"] = 0.0
+    panel = draw("correlation", tables | {"slow_points": still}).axes[0]
+    assert "1 point with speed 0, not drawn" in panel.get_xlabel()
+
+
+def test_refuses_unknown_figures_and_missing_tables(tables):
+    with pytest.raises(ValueError, match="no figure named 'trail'; expected one of trial, training"):
+        figures.tables_for("trail")
+    with pytest.raises(ValueError, match="'correlation' needs the tables slow_points, correlation; given: scores"):
+        draw("correlation", {"scores": tables["scores"]})
+
+
+# ------------------------------------------------------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_files_are_whole_not_blank_and_repeatable(name, tables, drawn, tmp_path):
+    for copy, figure in {"one": drawn(name), "two": draw(name, tables)}.items():
+        figures.save(figure, tmp_path / f"{copy}.png", tmp_path / f"{copy}.svg", dpi=100)
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+
+    image = Image.open(tmp_path / "one.png").convert("RGB")
+    assert image.width == 700  # inches x dots per inch
+    pixels = np.asarray(image, dtype=float)
+    assert pixels.std() > 15
+    assert len(image.getcolors(maxcolors=image.width * image.height)) > 100
+
+    root = ElementTree.parse(tmp_path / "one.svg").getroot()
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}path"))) > 50
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.png", "one.svg", "two.png", "two.svg"]
+
+
+def test_style_changes_the_picture(tables, drawn):
+    plain = drawn("extrapolation")
+    talk = figures.draw("extrapolation", tables, STYLE | {"context": "talk", "palette": "deep"}, SETTINGS)
+    size = [figure.axes[0].xaxis.label.get_fontsize() for figure in (plain, talk)]
+    assert size[0] < size[1]
+    assert plain.axes[0].lines[-3].get_color() != talk.axes[0].lines[-3].get_color()
+
+
+def test_planning_needs_no_plotting_library():
+    check = (
+        "import sys; from memrnn.figures import TABLES; "
+        "assert TABLES['correlation'] == ('slow_points', 'scores', 'correlation'); "
+        "print(*{'torch', 'seaborn', 'pandas', 'matplotlib', 'scipy'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", check],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": ":".join(sys.path)},
+    )
+    assert done.stdout.strip() == ""
+
+
+def test_every_table_has_its_columns_listed():
+    assert {table for needed in figures.TABLES.values() for table in needed} == set(figures.COLUMNS)

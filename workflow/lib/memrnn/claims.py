@@ -1,0 +1,441 @@
+"""The paper's claims, judged by rules that were fixed before the results were looked at.
+
+Every claim is split into panels (a cell, a protocol, a pair of protocols, a mode of regularisation). A panel holds if
+its whole 95 % interval lies on the claim's side. A claim is
+
+- `supported` if every panel that can be computed holds,
+- `not supported` if none of them holds, or if none can be computed (its statement then says so),
+- `mixed` otherwise.
+
+Networks that have not learned (mean accuracy at the nominal delay below correlate.learned_accuracy) are left out of
+every panel and counted. A panel with fewer than two networks, or two pairs of networks, cannot be computed: it is
+listed with empty values and does not enter the verdict.
+
+- C1, for every cell and pair of protocols: the interval of the difference in accuracy at the nominal delay lies within
+  ±claims.nominal_margin, and the interval of the difference in extrapolation score excludes 0. The spread between
+  networks (standard deviation of the extrapolation score) is listed beside them and does not enter.
+- C2, for every cell and protocol: the interval of the share of classes whose slow point is read out as its class, and
+  that of the share of classes whose point is further than claims.distinct_distance from every other class's, lie above
+  claims.majority. Points of the search budget claims.search_steps.
+- C3, for every cell and protocol and for every cell with its protocols pooled: the interval of Spearman's rho of speed
+  (same budget) and extrapolation score lies below 0.
+- C5, for every cell, protocol and mode (centroid, slow_points): the interval of the difference in extrapolation score
+  against the control lies above 0.
+
+Intervals. A network counts once: its mean over classes. Means and differences have Student's t interval over networks,
+exact for normal values at any number of networks, where the percentiles of a bootstrap over 4 networks hold the true
+mean in 81 % of cases instead of 95 %. Differences are paired: in C5 because the modes start from one network, in C1
+because the networks of one seed start from the same weights under every protocol, so that they may not be taken for
+independent; pairing is right whether they are or not, at the price of some width and of the seeds that learned under
+one protocol only. Standard deviations have the chi-squared interval, rho the bootstrap of `correlate`. Nothing is
+corrected for the number of panels: `supported` asks all of them to hold, which only makes it harder.
+
+Needs no torch: `python -m memrnn.claims results/<run>` prints a finished run's verdicts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from memrnn.correlate import (
+    CORRELATION_COLUMNS,
+    INTERVAL_COLUMNS,
+    POINT,
+    SCORE_COLUMNS,
+    SLOW_POINT_COLUMNS,
+    check_table,
+    only_trained,
+)
+from memrnn.record import load_table
+
+STATEMENTS = {
+    "C1": "Networks trained by different protocols solve the nominal task about equally well, and differ substantially "
+    "when they must hold the memory for longer.",
+    "C2": "Each memory is associated with a slow point: a nearly steady state of the hidden-state dynamics.",
+    "C3": "The speed of the slow points predicts extrapolation, in every protocol and architecture.",
+    "C5": "A regulariser that lowers the speed at those points improves the robustness of the memory.",
+}
+NOTHING_JUDGED = " (Nothing could be judged: too few networks to compare.)"
+ESTIMATE_COLUMNS = ["cell", "curriculum", "value", "low", "high", "networks", "left_out"]
+CLAIM_COLUMNS = [
+    *("claim", "statement", "measure", "value", "low", "high", "verdict"),
+    *("panel", "side", "holds", "networks", "left_out"),
+]
+WIDTH = 120  # columns of the printed summary
+
+
+def mean_interval(
+    values: Sequence[float], confidence: float, bounds: tuple[float, float] = (-np.inf, np.inf)
+) -> tuple[float, float, float]:
+    """Mean with Student's t interval, cut to what is possible; NaN for fewer than two values.
+
+    Args:
+        values: one per network.
+        confidence: coverage of the interval, as a share.
+        bounds: least and greatest possible mean.
+    Returns:
+        mean, low, high.
+    """
+    if len(values) < 2:
+        return np.nan, np.nan, np.nan
+    mean = float(np.mean(values))
+    half = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1) * stats.sem(values))
+    return mean, max(mean - half, bounds[0]), min(mean + half, bounds[1])
+
+
+def spread_interval(values: Sequence[float], confidence: float) -> tuple[float, float, float]:
+    """Standard deviation (n - 1) with its chi-squared interval; NaN for fewer than two values.
+
+    Args:
+        values: one per network.
+        confidence: coverage of the interval, as a share.
+    Returns:
+        standard deviation, low, high.
+    """
+    if len(values) < 2:
+        return np.nan, np.nan, np.nan
+    freedom = len(values) - 1
+    spread = float(np.std(values, ddof=1))
+    tails = stats.chi2.ppf([(1 + confidence) / 2, (1 - confidence) / 2], freedom)
+    low, high = spread * np.sqrt(freedom / tails)
+    return spread, float(low), float(high)
+
+
+def judge(
+    scores: pd.DataFrame,
+    correlation: pd.DataFrame,
+    slow_points: pd.DataFrame,
+    *,
+    search_steps: int,
+    nominal_margin: float,
+    distinct_distance: float,
+    majority: float,
+    confidence: float,
+) -> pd.DataFrame:
+    """Verdicts on C1, C2, C3 and C5 by the rules of the module's text.
+
+    Args:
+        scores, correlation: tables of the correlate stage.
+        slow_points: table of the slow-point stage.
+        search_steps: budget of the search at which C2 and C3 are judged.
+        nominal_margin: largest difference in nominal accuracy that counts as equal.
+        distinct_distance: points closer than this are one (Euclidean, in hidden-state units).
+        majority: share of classes that must be exceeded.
+        confidence: coverage of the intervals, as a share.
+    Returns:
+        CLAIM_COLUMNS, one row per panel. `holds` is a nullable boolean, empty where a panel is not judged; `networks`
+        (pairs of networks where two are compared) entered, `left_out` did not.
+    Raises:
+        ValueError: columns, a phase or the search budget are missing, rows are doubled, there are several datasets, or
+            the tables are not about the same networks.
+    """
+    _check(scores, correlation, slow_points, search_steps)
+    means = network_means(scores)
+    nominal = protocol_differences(means, "nominal_accuracy", confidence)
+    longer = protocol_differences(means, "extrapolation_score", confidence)
+    trained = means[means.phase == "trained"]
+    spread = by_protocol(trained, "extrapolation_score", partial(spread_interval, confidence=confidence))
+    shares = point_shares(slow_points, means, search_steps, distinct_distance)
+    share_interval = partial(mean_interval, confidence=confidence, bounds=(0.0, 1.0))
+    read_out = by_protocol(shares, "readout", share_interval)
+    distinct = by_protocol(shares, "distinct", share_interval)
+    rho = correlation[(correlation.predictor == "speed") & (correlation.search_steps == search_steps)]
+    rho = rho.rename(columns={"rho": "value"})
+    gain = regularisation_gains(means, confidence)
+
+    margin, most = f"within ±{nominal_margin:g}", f"low > {majority:g}"
+    equal = (nominal.low >= -nominal_margin) & (nominal.high <= nominal_margin)
+    differ = (longer.low > 0) | (longer.high < 0)
+    panels = [
+        _panels("C1", nominal, "nominal accuracy, difference", margin, equal),
+        _panels("C1", longer, "extrapolation score, difference", "excludes 0", differ),
+        _panels("C1", spread, "extrapolation score, standard deviation between networks", "(descriptive)", None),
+        _panels("C2", read_out, "share of classes read out at their slow point", most, read_out.low > majority),
+        _panels("C2", distinct, "share of classes with a distinct slow point", most, distinct.low > majority),
+        _panels("C3", rho, "Spearman's rho of log speed and extrapolation score", "high < 0", rho.high < 0),
+        _panels("C5", gain, "extrapolation score, difference to control", "low > 0", gain.low > 0),
+    ]
+    table = pd.concat(panels, ignore_index=True)
+    absent = [
+        {"claim": claim, "measure": "not computable: the run has no such networks", "networks": 0, "left_out": 0}
+        for claim in STATEMENTS
+        if claim not in set(table.claim)
+    ]
+    table = pd.concat([table, pd.DataFrame(absent)], ignore_index=True) if absent else table
+    table["statement"] = table.claim.map(STATEMENTS)
+    for _, rows in table.groupby("claim"):
+        judged = rows.holds.dropna()
+        table.loc[rows.index, "verdict"] = verdict(judged)
+        if judged.empty:
+            table.loc[rows.index, "statement"] += NOTHING_JUDGED
+    # A stable sort keeps the panels of a claim in the order above.
+    return table.sort_values("claim", kind="stable", ignore_index=True)[CLAIM_COLUMNS]
+
+
+def verdict(holds: Sequence[bool]) -> str:
+    """Verdict on a claim from its judged panels: supported (all hold), not supported (none, or no panel), or mixed."""
+    if not any(holds):
+        return "not supported"
+    return "supported" if all(holds) else "mixed"
+
+
+def network_means(scores: pd.DataFrame) -> pd.DataFrame:
+    """One row per cell, curriculum, phase and seed: the means over classes of the two scores, and `learned`."""
+    return scores.groupby(["cell", "curriculum", "phase", "seed"], as_index=False).agg(
+        nominal_accuracy=("nominal_accuracy", "mean"),
+        extrapolation_score=("extrapolation_score", "mean"),
+        learned=("learned", "first"),
+    )
+
+
+def by_protocol(
+    networks: pd.DataFrame, column: str, estimate: Callable[[pd.Series], tuple[float, float, float]]
+) -> pd.DataFrame:
+    """One estimate per cell and protocol, from its learned networks.
+
+    Args:
+        networks: one row per network with cell, curriculum, learned and `column`.
+        column: what to estimate from.
+        estimate: values of the learned networks -> value, low, high.
+    Returns:
+        ESTIMATE_COLUMNS.
+    """
+    rows = []
+    for (cell, curriculum), group in networks.groupby(["cell", "curriculum"]):
+        learned = group.loc[group.learned, column]
+        rows.append([cell, curriculum, *estimate(learned), len(learned), len(group) - len(learned)])
+    return pd.DataFrame(rows, columns=ESTIMATE_COLUMNS)
+
+
+def protocol_differences(means: pd.DataFrame, measure: str, confidence: float) -> pd.DataFrame:
+    """Differences between protocols, paired by seed, over the seeds that learned under both.
+
+    Args:
+        means: from `network_means`.
+        measure: its column to compare.
+        confidence: of the interval.
+    Returns:
+        ESTIMATE_COLUMNS with curriculum `first - second` and networks and left_out counting pairs; every pair of
+        protocols of a cell, in alphabetical order.
+    """
+    rows = []
+    trained = means[means.phase == "trained"]
+    for cell, of_cell in trained.groupby("cell"):
+        wide = of_cell.pivot(index="seed", columns="curriculum", values=measure)
+        wide = wide.where(of_cell.pivot(index="seed", columns="curriculum", values="learned").eq(True))
+        for first, second in itertools.combinations(sorted(wide.columns), 2):
+            difference = (wide[first] - wide[second]).dropna()
+            interval = mean_interval(difference, confidence)
+            left_out = len(wide) - len(difference)
+            rows.append([cell, f"{first} - {second}", *interval, len(difference), left_out])
+    return pd.DataFrame(rows, columns=ESTIMATE_COLUMNS)
+
+
+def point_shares(
+    slow_points: pd.DataFrame, means: pd.DataFrame, search_steps: int, distinct_distance: float
+) -> pd.DataFrame:
+    """Shares of a network's classes whose slow point keeps its read-out, or is apart from the others; phase `trained`.
+
+    Args:
+        slow_points: table of the slow-point stage.
+        means: from `network_means`; tells which networks have learned.
+        search_steps: budget of the search.
+        distinct_distance: a point is distinct if the nearest other class's point is further away than this.
+    Returns:
+        one row per network: cell, curriculum, phase, seed, readout, distinct (shares), and the columns of `means`.
+    """
+    points = slow_points[(slow_points.phase == "trained") & (slow_points.search_steps == search_steps)]
+    points = points.assign(readout=points.readout == points.label, distinct=points.nearest_distance > distinct_distance)
+    network = ["cell", "curriculum", "phase", "seed"]
+    shares = points.groupby(network, as_index=False)[["readout", "distinct"]].mean()
+    return shares.merge(means, on=network, validate="one_to_one")
+
+
+def regularisation_gains(means: pd.DataFrame, confidence: float) -> pd.DataFrame:
+    """Differences in extrapolation score between a mode of regularisation and control, paired by network.
+
+    Returns:
+        ESTIMATE_COLUMNS counting pairs, mode, score and control (means of the two over the same networks); every mode
+        that the run has.
+    """
+    rows = []
+    treated = means[means.phase != "trained"]
+    for (cell, curriculum), group in treated.groupby(["cell", "curriculum"]):
+        wide = group.pivot(index="seed", columns="phase", values="extrapolation_score")
+        learned = group.groupby("seed").learned.first()
+        pairs = wide[learned]
+        for mode in wide.columns.drop("control"):
+            difference = (pairs[mode] - pairs["control"]).dropna()
+            interval = mean_interval(difference, confidence)
+            left_out = len(wide) - len(difference)
+            levels = pairs.loc[difference.index, [mode, "control"]].mean()
+            rows.append([cell, curriculum, *interval, len(difference), left_out, mode, *levels])
+    return pd.DataFrame(rows, columns=[*ESTIMATE_COLUMNS, "mode", "score", "control"])
+
+
+def numbers(
+    claims: pd.DataFrame,
+    scores: pd.DataFrame,
+    correlation: pd.DataFrame,
+    slow_points: pd.DataFrame,
+    *,
+    settings: Mapping[str, Any],
+    correlate: Mapping[str, Any],
+    max_delay: int,
+) -> dict[str, Any]:
+    """The run's headline numbers, for captions.
+
+    Args:
+        claims: what `judge` returned.
+        scores, correlation, slow_points: the tables it was given.
+        settings, correlate: the configuration's sections `claims` and `correlate`.
+        max_delay: longest delay of the nominal task, T_max.
+    Returns:
+        JSON-able; what cannot be computed is None.
+        verdicts: claim -> verdict. networks: {trained, learned, left_out}.
+        nominal: [{cell, curriculum, mean, low, high, networks, left_out, all_mean}] over learned networks, all_mean
+        over all of them; extrapolation: the same, and sd between learned networks.
+        rho: [{cell, curriculum, search_steps, rho, low, high, networks, points, left_out, within_rho, ...}] at the
+        budget of the claims; budget_rho: the same for curriculum all at every budget, 0 being the centroid.
+        regularise: [{cell, curriculum, mode, difference, low, high, networks, left_out, score, control}].
+        readout_share, distinct_share: [{cell, curriculum, value, low, high, networks, left_out}].
+        settings: {max_delay} and both sections.
+    """
+    confidence = correlate["confidence"]
+    share_interval = partial(mean_interval, confidence=confidence, bounds=(0.0, 1.0))
+    means = network_means(scores)
+    trained = means[means.phase == "trained"]
+    shares = point_shares(slow_points, means, settings["search_steps"], settings["distinct_distance"])
+
+    def levels(column: str) -> pd.DataFrame:
+        learned = by_protocol(trained, column, share_interval).rename(columns={"value": "mean"})
+        every = trained.groupby(["cell", "curriculum"], as_index=False)[column].mean()
+        return learned.merge(every.rename(columns={column: "all_mean"}))
+
+    spreads = by_protocol(trained, "extrapolation_score", partial(spread_interval, confidence=confidence))
+    extrapolation = levels("extrapolation_score").assign(sd=spreads.value)
+    rho = correlation.drop(columns=["dataset", "target", "resamples"])
+    judged = (rho.predictor == "speed") & (rho.search_steps == settings["search_steps"])
+    return {
+        "verdicts": dict(zip(claims.claim, claims.verdict, strict=True)),
+        "networks": {
+            "trained": len(trained),
+            "learned": int(trained.learned.sum()),
+            "left_out": int((~trained.learned).sum()),
+        },
+        "nominal": _records(levels("nominal_accuracy")),
+        "extrapolation": _records(extrapolation),
+        "rho": _records(rho[judged]),
+        "budget_rho": _records(rho[rho.curriculum == "all"]),
+        "regularise": _records(regularisation_gains(means, confidence).rename(columns={"value": "difference"})),
+        "readout_share": _records(by_protocol(shares, "readout", share_interval)),
+        "distinct_share": _records(by_protocol(shares, "distinct", share_interval)),
+        "settings": {"max_delay": max_delay, **settings, **correlate},
+    }
+
+
+def summary(claims: pd.DataFrame) -> str:
+    """The claims table as text for a terminal, at most WIDTH columns wide.
+
+    Args:
+        claims: what `judge` returned, or the same read back from its file.
+    """
+    lines = ["Claims: value [interval] of every panel; n = networks, or pairs of networks where two are compared", ""]
+    panel_width = claims.panel.dropna().str.len().max() if claims.panel.notna().any() else 0
+    for claim, rows in claims.groupby("claim"):
+        first = rows.iloc[0]
+        indent = f"{claim}  {first.verdict.upper():<13}  "
+        lines += textwrap.wrap(indent + first.statement, WIDTH, subsequent_indent=" " * len(indent))
+        for measure, panels in rows.groupby("measure", sort=False):
+            side = panels.side.iloc[0]
+            lines.append(f"    {measure}" + ("" if pd.isna(side) else f"; side: {side}"))
+            for row in panels[panels.panel.notna()].itertuples():
+                numbers_text = f"{row.value:6.3f} [{row.low:6.3f}, {row.high:6.3f}]"
+                held = "" if pd.isna(row.holds) else "holds" if row.holds else "fails"
+                text = "not computable" if pd.isna(row.value) else numbers_text
+                left_out = f", {row.left_out} left out" if row.left_out else ""
+                lines.append(f"      {row.panel:<{panel_width}}  {text:<23}  {held:<5}  n = {row.networks}{left_out}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print a finished run's verdicts and where its other results lie."""
+    parser = argparse.ArgumentParser(prog="python -m memrnn.claims", description=main.__doc__)
+    parser.add_argument("run", type=Path, help="folder of the run, results/<run>")
+    run = parser.parse_args(arguments).run
+    try:
+        print(summary(load_table(run / "tables" / "claims.csv", CLAIM_COLUMNS)))
+    except ValueError as error:
+        sys.exit(str(error))
+    for name in ("figures", "tables", "report.html"):
+        if (run / name).exists():
+            print(f"{name.removesuffix('.html'):<8} {run / name}")
+
+
+def _panels(claim: str, frame: pd.DataFrame, measure: str, side: str, holds: pd.Series | None) -> pd.DataFrame:
+    """Rows of the claims table from a frame of estimates; `holds` None marks rows that are not judged."""
+    names = [column for column in ("cell", "curriculum", "mode") if column in frame]
+    judged = pd.Series(pd.NA, index=frame.index, dtype="boolean")
+    if holds is not None:
+        judged = holds.astype("boolean").mask(frame.value.isna())
+    panel = [" ".join(map(str, values)) for values in frame[names].to_numpy()]
+    columns = ["value", "low", "high", "networks", "left_out"]
+    return frame[columns].assign(claim=claim, measure=measure, side=side, holds=judged, panel=panel)
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as dictionaries; NaN becomes None."""
+    return json.loads(frame.to_json(orient="records", double_precision=15))
+
+
+def _check(scores: pd.DataFrame, correlation: pd.DataFrame, slow_points: pd.DataFrame, search_steps: int) -> None:
+    """Refuse tables that `judge` could not use, or that do not belong together."""
+    check_table(scores, "scores", SCORE_COLUMNS, POINT)
+    check_table(slow_points, "slow_points", SLOW_POINT_COLUMNS, [*POINT, "search_steps"])
+    check_table(correlation, "correlation", CORRELATION_COLUMNS, CORRELATION_COLUMNS[:5], may_be_empty=INTERVAL_COLUMNS)
+    if scores.dataset.nunique() > 1:
+        raise ValueError(
+            f"table scores has the datasets {', '.join(sorted(scores.dataset.unique()))}; expected one, because a "
+            "run has one. Judge them one at a time."
+        )
+    network = ["cell", "curriculum", "phase", "seed"]
+    odd = pd.MultiIndex.from_frame(only_trained(scores, "scores")[network]).symmetric_difference(
+        pd.MultiIndex.from_frame(only_trained(slow_points, "slow_points")[network])
+    )
+    if len(odd):
+        raise ValueError(
+            f"tables scores and slow_points disagree about the network {' '.join(map(str, odd[0]))}: only one of them "
+            "has it. Run the slow-point and extrapolate stages again."
+        )
+    for name, steps in (
+        ("slow_points", slow_points.search_steps),
+        ("correlation", correlation.search_steps[correlation.predictor == "speed"]),
+    ):
+        if search_steps not in steps.unique():
+            raise ValueError(
+                f"table {name} has the search budgets {sorted(steps.unique().tolist())}; expected {search_steps} "
+                "(claims.search_steps) among them. Choose one of slow_points.search_steps."
+            )
+    for (cell, curriculum), group in scores[scores.phase != "trained"].groupby(["cell", "curriculum"]):
+        if "control" not in set(group.phase):
+            raise ValueError(
+                f"table scores has the phases {', '.join(sorted(group.phase.unique()))} for {cell} {curriculum}; "
+                "expected control among them, which the others are compared with. Add control to regularise.modes."
+            )
+
+
+if __name__ == "__main__":
+    main()

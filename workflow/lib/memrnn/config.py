@@ -1,0 +1,336 @@
+"""Validation of a run's configuration, before any job is planned.
+
+The schema says what each key may hold; the checks here say how values must fit each other. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import reprlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator, ValidationError, validators
+
+from memrnn.budget import step_of
+from memrnn.sources import class_names
+
+TYPE_NAMES = {
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "text",
+    "object": "a section of keys",
+    "array": "a list",
+    "null": "null",
+}
+
+# JSON schema lets 20.0 pass for a whole number, and NaN and infinity for numbers; here they do not.
+Validator = validators.extend(
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {
+            "integer": lambda checker, value: isinstance(value, int) and not isinstance(value, bool),
+            "number": lambda checker, value: (
+                isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf
+            ),
+            "object": lambda checker, value: isinstance(value, Mapping),
+        }
+    ),
+)
+
+Problem = tuple[str, Any, str]  # dotted path of the key, value found, what is allowed
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; the message has one line per problem."""
+
+
+def validate(config: Mapping[str, Any], schema_path: str | Path) -> None:
+    """Check a whole configuration against the schema, and its values against each other.
+
+    Args:
+        config: the merged configuration.
+        schema_path: workflow/schemas/config.schema.yaml.
+    Raises:
+        ConfigError: lists every problem on a line of its own: the key's dotted path, the value found, what is allowed.
+    """
+    errors = sorted(_validator(Path(schema_path)).iter_errors(config), key=lambda error: _dotted(error.absolute_path))
+    # one missing key of a section is told once, though each missing key raises an error for the section
+    problems = list(dict.fromkeys(problem for error in errors for problem in _schema_problems(error)))
+    wrong = [key for key, _ in problems]
+    for check, needs in CHECKS.items():
+        # values are compared only where the schema found nothing wrong with them
+        if not any(_overlap(key, need) for key in wrong for need in needs):
+            problems += [(key, f"found {_show(found)}; allowed: {allowed}") for key, found, allowed in check(config)]
+    lines = [f"{key or 'configuration'}: {text}" for key, text in problems]
+    if lines:
+        count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
+        raise ConfigError("\n".join([f"The configuration has {count}:", *(f"  {line}" for line in lines)]))
+
+
+@cache
+def _validator(schema_path: Path) -> Draft202012Validator:
+    return Validator(yaml.safe_load(schema_path.read_text(encoding="utf-8")))
+
+
+def _schema_problems(error: ValidationError) -> Iterator[tuple[str, str]]:
+    """Dotted path and text of each problem behind one of the schema's errors."""
+    key, value, schema = _dotted(error.absolute_path), error.instance, error.schema
+    if error.validator == "required":
+        for name in [name for name in schema["required"] if name not in value]:
+            yield _join(key, name), f"missing; allowed: {_allowed(schema['properties'][name])}"
+    elif error.validator == "additionalProperties":
+        for name in [name for name in value if name not in schema["properties"]]:
+            guess = difflib.get_close_matches(str(name), schema["properties"], n=1)
+            hint = f"did you mean {guess[0]}? " if guess else ""
+            yield _join(key, name), f"unknown key; {hint}allowed: {', '.join(schema['properties'])}"
+    elif error.validator == "uniqueItems":
+        twice = next(item for item in value if value.count(item) > 1)
+        yield key, f"found {_show(value)}, with {_show(twice)} more than once; allowed: each item once"
+    else:
+        yield key, f"found {_show(value)}; allowed: {_allowed(schema)}{_yaml_hint(value, schema)}"
+
+
+def _overlap(key: str, other: str) -> bool:
+    """Whether two dotted paths are one, or one lies inside the other."""
+    inner, outer = sorted((key, other), key=len, reverse=True)
+    return not outer or (inner.startswith(outer) and inner[len(outer) : len(outer) + 1] in ("", ".", "["))
+
+
+def _dotted(path: Sequence[str | int]) -> str:
+    key = ""
+    for part in path:
+        key = f"{key}[{part}]" if isinstance(part, int) else _join(key, part)
+    return key
+
+
+def _join(key: str, name: Any) -> str:
+    return f"{key}.{name}" if key else str(name)
+
+
+def _show(value: Any) -> str:
+    short = reprlib.Repr()
+    short.maxlist = short.maxdict = 25
+    short.maxstring = short.maxother = 120
+    text = "null" if value is None else short.repr(value)
+    return f"{text} (text)" if isinstance(value, str) else text
+
+
+def _allowed(schema: Mapping[str, Any]) -> str:
+    """What a part of the schema lets through, in words, with its description."""
+    if "enum" in schema:
+        kind = f"one of {', '.join(map(str, schema['enum']))}"
+    else:
+        types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+        kind = " or ".join(TYPE_NAMES[name] for name in types)
+    bounds = {
+        "minimum": "at least {}",
+        "exclusiveMinimum": "above {}",
+        "maximum": "at most {}",
+        "exclusiveMaximum": "below {}",
+        "minLength": "at least {} characters",
+        "maxLength": "at most {} characters",
+        "minItems": "{} or more items",
+        "maxItems": "{} or fewer items",
+    }
+    limits = [text.format(schema[name]) for name, text in bounds.items() if name in schema]
+    return f"{', '.join([kind, *limits])} [{schema['description']}]"
+
+
+def _yaml_hint(value: Any, schema: Mapping[str, Any]) -> str:
+    """Help for values that YAML, or the command line, read as something else than they look like."""
+    types = schema.get("type", [])
+    if "integer" in types and isinstance(value, float) and value.is_integer():
+        return f". Write {int(value)}"
+    if ("number" in types or "integer" in types) and isinstance(value, str):
+        try:
+            number = float(value)
+        except ValueError:
+            return ""
+        scientific = re.fullmatch(r"\s*([-+]?)(\d*)\.?(\d*)[eE]([-+]?)(\d+)\s*", value)
+        if scientific and "number" in types:
+            sign, whole, decimals, exponent_sign, exponent = scientific.groups()
+            plain = f"{sign}{whole or 0}.{decimals or 0}e{exponent_sign or '+'}{exponent}"
+            return f". YAML takes a number in e-notation for text unless it has a dot and a sign: write {plain}"
+        if math.isfinite(number):
+            plain = int(number) if number.is_integer() else value.strip()
+            return f". This is a number written as text: write {plain} without quotes, in a file for --configfile"
+    if "string" in types and not isinstance(value, str | Mapping | list) and value is not None:
+        return ". YAML does not read this as text: put it in quotes"
+    return ""
+
+
+def _ascending(values: Sequence[float]) -> bool:
+    return all(earlier < later for earlier, later in pairwise(values))
+
+
+def _check_dataset(config: Mapping[str, Any]) -> Iterator[Problem]:
+    source, folder = config["dataset"]["source"], config["dataset"]["folder"]
+    if source == "folder":
+        if folder is None:
+            yield "dataset.folder", folder, "the path of a folder, because dataset.source is folder"
+            return
+        try:
+            class_names(config["dataset"])
+        except ValueError as error:
+            yield "dataset.folder", folder, f"a tree of images. {error}"
+    elif folder is not None:
+        yield "dataset.folder", folder, f"null, because dataset.source is {source}"
+
+
+def _check_task(config: Mapping[str, Any]) -> Iterator[Problem]:
+    steps, delay = config["task"]["steps"], config["task"]["min_delay"]
+    if delay >= steps:
+        yield "task.min_delay", delay, f"below task.steps, {steps}"
+
+
+def _check_learning_rate_drop(config: Mapping[str, Any]) -> Iterator[Problem]:
+    drop = config["train"]["learning_rate_drop"]
+    if drop["start"] > drop["out_of"]:
+        yield "train.learning_rate_drop.start", drop["start"], f"at most its out_of, {drop['out_of']}"
+
+
+def _check_checkpoints(config: Mapping[str, Any]) -> Iterator[Problem]:
+    shares = config["train"]["checkpoints"]
+    if not _ascending(shares) or shares[0] != 0 or shares[-1] != 1:
+        yield "train.checkpoints", shares, "shares in strictly ascending order, the first 0 and the last 1"
+    else:
+        yield from _same_step("train.checkpoints", shares, 1, config["train"]["steps"])
+
+
+def _check_protocols(config: Mapping[str, Any]) -> Iterator[Problem]:
+    for name, settings in config["protocol_settings"].items():
+        key = f"protocol_settings.{name}"
+        values, starts, out_of = settings["values"], settings["starts"], settings["out_of"]
+        if not _ascending(values):
+            yield f"{key}.values", values, "values in strictly ascending order"
+        if len(starts) != len(values):
+            yield f"{key}.starts", starts, f"one start for each of the {len(values)} values"
+        if not starts:
+            continue
+        if not _ascending(starts) or starts[0] != 0:
+            yield f"{key}.starts", starts, "starts in strictly ascending order, the first 0"
+        elif starts[-1] >= out_of:
+            yield f"{key}.starts", starts, f"starts below out_of, {out_of}"
+
+
+def _check_boundaries(config: Mapping[str, Any]) -> Iterator[Problem]:
+    steps = config["train"]["steps"]
+    for name in config["protocols"]:
+        settings, key = config["protocol_settings"][name], f"protocol_settings.{name}.starts"
+        starts, out_of = settings["starts"], settings["out_of"]
+        if not starts or not _ascending(starts) or starts[-1] >= out_of:
+            continue  # told by _check_protocols
+        yield from _same_step(key, starts, out_of, steps)
+        if step_of(starts[-1], out_of, steps) >= steps:
+            yield key, starts, f"starts before the end; {starts[-1]} of {out_of} falls on train.steps, {steps}"
+
+
+def _same_step(key: str, shares: Sequence[float], out_of: float, steps: int) -> Iterator[Problem]:
+    for earlier, later in pairwise(shares):
+        step = step_of(earlier, out_of, steps)
+        if step == step_of(later, out_of, steps):
+            fault = f"of train.steps, {steps}, the shares {earlier} and {later} of {out_of} both fall on step {step}"
+            yield key, shares, f"shares that fall on different steps; {fault}"
+
+
+def _check_vocabulary(config: Mapping[str, Any]) -> Iterator[Problem]:
+    try:
+        classes = len(class_names(config["dataset"]))
+    except (ValueError, TypeError):
+        return  # told by _check_dataset
+    values = config["protocol_settings"]["vocu"]["values"]
+    if "vocu" in config["protocols"] and (values[-1] != classes or max(values) > classes):
+        yield (
+            "protocol_settings.vocu.values",
+            values,
+            f"numbers of classes from 2 to {classes}, the number of classes of the data set, which must be the last",
+        )
+
+
+def _check_delay(config: Mapping[str, Any]) -> Iterator[Problem]:
+    values, task = config["protocol_settings"]["decu"]["values"], config["task"]
+    if "decu" not in config["protocols"]:
+        return
+    if min(values) <= task["min_delay"]:
+        yield "protocol_settings.decu.values", values, f"time steps above task.min_delay, {task['min_delay']}"
+    if values[-1] != task["steps"] or max(values) > task["steps"]:
+        yield (
+            "protocol_settings.decu.values",
+            values,
+            f"time steps up to task.steps, {task['steps']}, which must be the last: "
+            "no delay in training is longer than the trial",
+        )
+
+
+def _check_response(config: Mapping[str, Any]) -> Iterator[Problem]:
+    values = config["protocol_settings"]["recu"]["values"]
+    if values[-1] != 1:
+        yield "protocol_settings.recu.values", values, "weights of which the last is 1, the full task"
+
+
+def _check_extrapolate(config: Mapping[str, Any]) -> Iterator[Problem]:
+    delays, steps = config["extrapolate"]["delays"], config["task"]["steps"]
+    if not _ascending(delays):
+        yield "extrapolate.delays", delays, "delays in strictly ascending order"
+    if steps not in delays:
+        yield "extrapolate.delays", delays, f"delays with task.steps, {steps}, among them, for nominal accuracy"
+    if max(delays) <= steps:
+        yield "extrapolate.delays", delays, f"delays with at least one above task.steps, {steps}, for extrapolation"
+
+
+def _check_search(config: Mapping[str, Any]) -> Iterator[Problem]:
+    budgets = config["slow_points"]["search_steps"]
+    if not _ascending(budgets):
+        yield "slow_points.search_steps", budgets, "search budgets in strictly ascending order"
+
+
+def _check_regularised_protocols(config: Mapping[str, Any]) -> Iterator[Problem]:
+    for name in config["regularise"]["protocols"]:
+        if name not in config["protocols"]:
+            trained = ", ".join(config["protocols"])
+            yield "regularise.protocols", name, f"protocols that are trained, {trained}; add it there or remove it here"
+
+
+def _check_modes(config: Mapping[str, Any]) -> Iterator[Problem]:
+    modes = config["regularise"]["modes"]
+    if config["regularise"]["protocols"] and ("control" not in modes or len(modes) < 2):
+        yield (
+            "regularise.modes",
+            modes,
+            "control, which the claims compare with, and at least one of centroid, slow_points "
+            "(for no regularisation, make regularise.protocols an empty list)",
+        )
+
+
+def _check_budgets(config: Mapping[str, Any]) -> Iterator[Problem]:
+    budgets = config["slow_points"]["search_steps"]
+    for section in ("regularise", "claims"):
+        budget = config[section]["search_steps"]
+        if budget not in budgets:
+            yield f"{section}.search_steps", budget, f"one of slow_points.search_steps, {_show(budgets)}"
+
+
+# each check, and the keys that it reads
+CHECKS: dict[Callable[[Mapping[str, Any]], Iterator[Problem]], tuple[str, ...]] = {
+    _check_dataset: ("dataset",),
+    _check_task: ("task",),
+    _check_learning_rate_drop: ("train.learning_rate_drop",),
+    _check_checkpoints: ("train.checkpoints", "train.steps"),
+    _check_protocols: ("protocol_settings",),
+    _check_boundaries: ("protocols", "protocol_settings", "train.steps"),
+    _check_vocabulary: ("protocols", "protocol_settings.vocu.values", "dataset"),
+    _check_delay: ("protocols", "protocol_settings.decu.values", "task"),
+    _check_response: ("protocol_settings.recu.values",),
+    _check_extrapolate: ("extrapolate.delays", "task.steps"),
+    _check_search: ("slow_points.search_steps",),
+    _check_regularised_protocols: ("regularise.protocols", "protocols"),
+    _check_modes: ("regularise.protocols", "regularise.modes"),
+    _check_budgets: ("regularise.search_steps", "claims.search_steps", "slow_points.search_steps"),
+}

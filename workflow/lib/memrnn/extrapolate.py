@@ -1,0 +1,103 @@
+"""How long trained networks hold a class: accuracy against delay on held-out images (section 6 of the science)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from memrnn import record
+from memrnn.cells import State
+from memrnn.dataset import ImageSet
+from memrnn.networks import Networks
+
+
+def extrapolate(
+    networks: Networks, images: ImageSet, delays: Sequence[int], trials: int, full_steps: int, min_delay: int
+) -> pd.DataFrame:
+    """Accuracy of every network and class at every delay, from one roll-out.
+
+    A trial has t_s noise frames, t_s drawn as in training, the image, d noise frames, and a noise frame with the
+    trigger. Trials are aligned at the image; at each delay the trigger's step branches off a copy of the state, so
+    that one roll-out of the longest delay serves all.
+
+    Args:
+        delays: increasing numbers d of noise frames between image and trigger.
+        trials: per class; the held-out images of a class take turns.
+        full_steps: time steps of a training trial, T.
+        min_delay: least steps from stimulus to response in training, delta.
+    Returns:
+        a row per network, class and delay: phase, seed, label, delay, accuracy (share of trials whose largest of all
+        outputs at the trigger is the class), trials, false_response (share of the d noise frames with an output other
+        than null).
+    """
+    classes, count = len(images.classes), len(networks.seeds)
+    counts, offsets = images.counts("test"), images.offsets("test")
+    # Streams by purpose: a network meets the same trials in every phase, cell and protocol.
+    onset, noise, trigger = (
+        [record.generator(seed, "extrapolate", name) for seed in networks.seeds]
+        for name in ("onset", "noise", "trigger")
+    )
+    label = torch.arange(classes).repeat_interleave(trials)  # (batch,)
+    image = torch.stack([_turns(g, counts, offsets, trials) for g in onset])  # (networks, batch)
+    latest = full_steps - min_delay - 1
+    before = torch.stack([torch.randint(latest + 1, label.shape, generator=g) for g in onset])  # (networks, batch)
+    batch = classes * trials
+    x = torch.empty(count, batch, images.train_images.shape[1] + 1)
+
+    def frame(generators: Sequence[torch.Generator], triggered: float = 0.0) -> Tensor:
+        for network, generator in enumerate(generators):
+            pixels = torch.empty(batch, x.shape[2] - 1).normal_(images.mean, images.std, generator=generator)
+            x[network, :, :-1] = pixels
+        x[..., -1] = triggered
+        return x
+
+    def advance(state: State) -> State:
+        return networks.cell.advance(networks.weights.recurrent, state, networks.weights.drive(x))
+
+    rows = []
+    with torch.no_grad():
+        state = networks.cell.initial_state(count, batch, networks.readout.shape[1], x)
+        for step in range(latest):
+            frame(noise)
+            begun = (step >= latest - before).unsqueeze(-1)  # trials with fewer frames before the image start later
+            state = tuple(part * begun for part in advance(state))
+        frame(noise)[..., :-1] = images.test_images[image]
+        state = advance(state)
+        false = torch.zeros(count, batch)
+        for delay in range(1, max(delays) + 1):
+            frame(noise)
+            state = advance(state)
+            logits = networks.logits(state[0])
+            false += logits[..., 1:].amax(-1) > logits[..., 0]
+            if delay in delays:
+                frame(trigger, 1.0)
+                right = networks.logits(advance(state)[0]).argmax(-1) == label + 1
+                rows += _rows(
+                    networks.labels, delay, right.view(count, classes, trials), false.view(count, classes, trials)
+                )
+    return pd.DataFrame(rows).sort_values(["phase", "seed", "label", "delay"], ignore_index=True)
+
+
+def _turns(generator: torch.Generator, counts: Tensor, offsets: Tensor, trials: int) -> Tensor:
+    """Indices of `trials` images of each class, in random order, no image used twice before all are used once."""
+    turns = []
+    for count, offset in zip(counts.tolist(), offsets.tolist(), strict=True):
+        rounds = [torch.randperm(count, generator=generator) for _ in range(-(-trials // count))]
+        turns.append(offset + torch.cat(rounds)[:trials])
+    return torch.cat(turns)
+
+
+def _rows(labels: Sequence[dict[str, Any]], delay: int, right: Tensor, false: Tensor) -> list[dict[str, Any]]:
+    accuracy, rate = right.float().mean(-1), false.mean(-1) / delay  # (networks, classes)
+    return [
+        {
+            **labels[network], "label": label, "delay": delay, "accuracy": accuracy[network, label].item(),
+            "trials": right.shape[2], "false_response": rate[network, label].item(),
+        }
+        for network in range(len(labels))
+        for label in range(right.shape[1])
+    ]  # fmt: skip

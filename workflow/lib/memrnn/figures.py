@@ -1,0 +1,496 @@
+"""The figures of a run, drawn from its tables alone.
+
+A figure is one entry of `FIGURES`: a draw function and the tables it needs. Importing this module is cheap, because the
+rule file asks it for `TABLES` while the run is planned; the plotting libraries are imported when something is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from memrnn.record import write_atomic
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
+
+# Columns each table must have for the figures that read it.
+COLUMNS = {
+    "trial": ("step", "quantity", "index", "value"),
+    "training": (
+        *("cell", "curriculum", "phase", "seed", "step"),
+        *("response_accuracy", "null_accuracy", "classes", "current_steps", "alpha"),
+    ),
+    "extrapolation": ("cell", "curriculum", "phase", "seed", "label", "delay", "accuracy"),
+    "slow_points": ("cell", "curriculum", "phase", "seed", "label", "search_steps", "speed"),
+    "scores": ("cell", "curriculum", "phase", "seed", "label", "extrapolation_score", "learned"),
+    "correlation": ("cell", "curriculum", "predictor", "search_steps", "target", "rho", "low", "high"),
+}
+
+# Names for people, in the order of panels and legends. What is not listed keeps its own name and comes last.
+CELLS = {"gru": "GRU", "lstm": "LSTM"}
+PROTOCOLS = {"vocu": "VoCu", "decu": "DeCu", "nacu": "NaCu", "recu": "ReCu"}
+PHASES = {
+    "trained": "none (as trained)",
+    "control": "control (penalty 0)",
+    "centroid": "centroids slowed",
+    "slow_points": "slow points slowed",
+}
+POOLED = "all"
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1, 1)), (0, (8, 2)))
+
+WIDTH = 7.0  # inches: a text column's width, so that the sizes below are the sizes on the page
+QUIET = "0.45"  # grey of what is context, not data
+
+
+class Figure(NamedTuple):
+    """One figure: `draw(tables, style, settings)` and the tables it reads."""
+
+    draw: Callable[[Mapping[str, pd.DataFrame], Mapping[str, Any], Mapping[str, Any]], Drawing]
+    tables: tuple[str, ...]
+
+
+class Look(NamedTuple):
+    """How one value of a variable is drawn, alike in every figure."""
+
+    label: str
+    colour: Any
+    marker: str
+    line: Any
+
+
+def tables_for(name: str) -> tuple[str, ...]:
+    """Tables that a figure reads.
+
+    Raises:
+        ValueError: no such figure; the message lists those there are.
+    """
+    if name not in TABLES:
+        raise ValueError(f"no figure named {name!r}; expected one of {', '.join(TABLES)}")
+    return TABLES[name]
+
+
+def draw(
+    name: str, tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], settings: Mapping[str, Any]
+) -> Drawing:
+    """Draw one figure.
+
+    Args:
+        name: key of `FIGURES`.
+        tables: the tables of `tables_for(name)`, with the columns in `COLUMNS`.
+        style: context and palette (names of seaborn's).
+        settings: search_steps (budget at which the claims are judged), max_delay (T_max, time steps) and confidence (of
+            the intervals over networks, as a share).
+    Raises:
+        ValueError: no such figure, or a table it needs was not given.
+    """
+    import seaborn
+    from matplotlib import rc_context
+
+    missing = [table for table in tables_for(name) if table not in tables]
+    if missing:
+        raise ValueError(f"figure {name!r} needs the tables {', '.join(missing)}; given: {', '.join(tables) or 'none'}")
+    base = seaborn.axes_style("ticks") | seaborn.plotting_context(style["context"])
+    with rc_context(base | {"axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": "medium"}):
+        figure = FIGURES[name].draw(tables, style, settings)
+        # Ticks are made when first needed: make them, and settle the layout, while the style is in force.
+        figure.draw_without_rendering()
+    return figure
+
+
+def save(figure: Drawing, png: str | Path, svg: str | Path, dpi: int) -> None:
+    """Write a figure as PNG and SVG, each file whole or absent; the same figure always gives the same bytes."""
+    from matplotlib import rc_context
+
+    with write_atomic(png) as temporary:
+        figure.savefig(temporary, format="png", dpi=dpi, metadata={"Software": None})
+    # Identifiers inside an SVG are random and its header dated unless told otherwise.
+    with write_atomic(svg) as temporary, rc_context({"svg.hashsalt": "memrnn"}):
+        figure.savefig(temporary, format="svg", metadata={"Date": None})
+
+
+# ------------------------------------------------------------------------------------------------------ shared pieces
+
+
+def ordered(values: Iterable[str], names: Mapping[str, str]) -> list[str]:
+    """Distinct values in the order of `names`, then the ones `names` lacks, sorted."""
+    found = set(values)
+    return [name for name in names if name in found] + sorted(found - set(names))
+
+
+def looks(values: Iterable[str], names: Mapping[str, str], palette: str) -> dict[str, Look]:
+    """Look of each value; a value in `names` has the same one whichever others are present."""
+    import seaborn
+
+    order = ordered([*names, *values], names)
+    colours = seaborn.color_palette(palette, len(order))
+    return {
+        value: Look(names.get(value, value), colours[at], MARKERS[at % len(MARKERS)], LINES[at % len(LINES)])
+        for at, value in enumerate(order)
+    }
+
+
+def panels(rows: int, columns: int, height: float) -> tuple[Drawing, np.ndarray]:
+    """Figure of the standard width with (rows, columns) panels, each row `height` inches, sharing both axes."""
+    from matplotlib.figure import Figure as Drawing
+
+    figure = Drawing(figsize=(WIDTH, rows * height + 0.6), layout="constrained")
+    return figure, figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+
+
+def say(axes: Axes, text: str) -> None:
+    """Write in the middle of a panel why there is nothing else in it."""
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=QUIET, backgroundcolor="white")
+
+
+def legend(figure: Drawing) -> None:
+    """One legend under all panels, each entry once, in the order first drawn."""
+    handles: dict[str, Any] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    if handles:
+        columns = len(handles) if len(handles) <= 4 else -(-len(handles) // 2)
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False)
+
+
+def interval(values: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray] | None:
+    """Student's t interval of a mean accuracy over networks, as the claims have it; None with fewer than two networks.
+
+    Args:
+        values: accuracies, (networks, points).
+        confidence: coverage of the interval, as a share.
+    Returns:
+        low and high, each (points,), within [0, 1].
+    """
+    from scipy.stats import sem, t
+
+    if len(values) < 2:
+        return None
+    mean, half = values.mean(axis=0), t.ppf((1 + confidence) / 2, len(values) - 1) * sem(values, axis=0)
+    return np.clip(mean - half, 0, 1), np.clip(mean + half, 0, 1)
+
+
+def curve(axes: Axes, frame: pd.DataFrame, x: str, y: str, look: Look, settings: Mapping[str, Any]) -> None:
+    """Mean over networks of `y` against `x` with its interval, and a thin line per network.
+
+    Args:
+        frame: rows of one line, any number per network (`seed`) and `x`; they are averaged within the network first.
+    """
+    networks = frame.pivot_table(index="seed", columns=x, values=y)  # (networks, points)
+    # A network without some of the points would bend the mean at the others.
+    networks = networks.dropna()
+    values, points = networks.to_numpy(), networks.columns.to_numpy(dtype=float)
+    if not values.size:
+        return
+    bounds = interval(values, settings["confidence"])
+    if bounds:
+        axes.plot(points, values.T, color=look.colour, linewidth=0.5, alpha=0.4)
+        axes.fill_between(points, *bounds, color=look.colour, alpha=0.2, linewidth=0)
+    axes.plot(points, values.mean(axis=0), color=look.colour, linewidth=1.6, linestyle=look.line, label=look.label)
+
+
+def grid(axes: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> Iterable[tuple[Axes, str, str]]:
+    """Each panel of (rows, columns) with the names of its row and column."""
+    for line, row in zip(axes, rows, strict=False):
+        for panel, column in zip(line, columns, strict=False):
+            yield panel, row, column
+
+
+def label_outer(axes: np.ndarray, x: str, y: str) -> None:
+    """Label the lowest panels' x axes and the leftmost panels' y axes."""
+    for panel in axes[-1]:
+        panel.set_xlabel(x)
+    for panel in axes[:, 0]:
+        panel.set_ylabel(y)
+
+
+def delay_panels(axes: np.ndarray, table: pd.DataFrame, settings: Mapping[str, Any]) -> None:
+    """Scales, labels, and the lines of T_max and of chance of panels that show accuracy against delay."""
+    label_outer(axes, "delay (time steps)", "accuracy")
+    for panel in axes.flat:
+        panel.set(xscale="log", ylim=(-0.03, 1.03))
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.axvline(
+            settings["max_delay"], color=QUIET, linewidth=0.9, linestyle=(0, (5, 2)), zorder=0.5,
+            label=f"$T_{{max}}$ = {settings['max_delay']}",
+        )  # fmt: skip
+        if not table.empty:
+            panel.set_xlim(table["delay"].min() * 0.85, table["delay"].max() * 1.18)
+            chance = 1 / table["label"].nunique()
+            panel.axhline(chance, color=QUIET, linewidth=0.9, linestyle=":", zorder=0.5, label=f"chance, {chance:.2g}")
+
+
+# ------------------------------------------------------------------------------------------------------------ figures
+
+
+def draw_trial(tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], settings: Mapping[str, Any]) -> Drawing:
+    """One trial as the network sees it: frames, trigger, and the outputs with the target marked, against time.
+
+    The table does not say which frame is the stimulus; it is the one that stays within an image's range, [0, 1], as
+    noise does not.
+    """
+    from matplotlib.figure import Figure as Drawing
+
+    # each (steps, index)
+    pixels, trigger, target, output = (
+        tables["trial"].query("quantity == @name").pivot_table("value", index="step", columns="index").to_numpy()
+        for name in ("pixel", "trigger", "target", "output")
+    )
+    steps, units = output.shape
+    excess = np.abs(pixels - pixels.clip(0, 1)).sum(axis=1)
+    events = {"stimulus": int(excess.argmin()), "response": int(trigger[:, 0].argmax())}
+
+    figure = Drawing(figsize=(WIDTH, 3.6), layout="constrained")
+    top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(0.32, 0.3, 2))
+    for step, frame in enumerate(frames(pixels)):
+        extent = (step - 0.47, step + 0.47, 0, 1)
+        top.imshow(frame, cmap="gray", vmin=0, vmax=1, extent=extent, aspect="auto", interpolation="nearest")
+    for event, step in events.items():
+        top.annotate(event, (step, 1.1), ha="center", va="bottom", annotation_clip=False)
+        middle.axvspan(step - 0.5, step + 0.5, color=QUIET, alpha=0.25, linewidth=0)
+        bottom.vlines((step - 0.5, step + 0.5), -0.5, units - 0.5, color="white", linewidth=0.8, linestyle=(0, (3, 2)))
+    top.set(ylim=(0, 1), yticks=[])
+    top.spines[:].set_visible(False)
+    top.tick_params(bottom=False)
+
+    middle.step(np.arange(steps), trigger[:, 0], where="mid", color="black", linewidth=1.2)
+    middle.set(ylim=(-0.2, 1.2), yticks=[0, 1])
+    for axes, label in ((top, "input"), (middle, "trigger")):
+        axes.set_ylabel(label, rotation=0, ha="right", va="center")
+
+    image = bottom.imshow(output.T, cmap="cividis", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    due, unit = np.nonzero(target > 0)
+    bottom.scatter(due, unit, s=22, facecolors="white", edgecolors="black", linewidths=0.8, label="target")
+    bottom.set_yticks(range(units), ["null", *map(str, range(units - 1))])
+    bottom.set(xlabel="time (steps)", ylabel="output (class)", xlim=(-0.6, steps - 0.4))
+    bottom.set_xticks(range(0, steps, max(1, steps // 10)))
+    figure.colorbar(image, ax=bottom, label="value of the output", pad=0.01, aspect=15)
+    legend(figure)
+    return figure
+
+
+def frames(pixels: np.ndarray) -> np.ndarray:
+    """Flat pixels (steps, pixels) as pictures: square grey or colour ones, or else one column of pixels per step."""
+    for channels in (1, 3):
+        side = round((pixels.shape[1] / channels) ** 0.5)
+        if side * side * channels == pixels.shape[1]:
+            return pixels.reshape(len(pixels), side, side, channels).clip(0, 1)
+    return pixels[:, :, None].clip(0, 1)
+
+
+def draw_training(tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], settings: Mapping[str, Any]) -> Drawing:
+    """Accuracy on held-out images against training step, cells in rows and protocols in columns.
+
+    Upright lines stand where the protocol makes the task larger; the title says what grows, from where to where.
+    """
+    import seaborn
+
+    table = tables["training"].query("phase == 'trained'")
+    cells, protocols = ordered(table["cell"], CELLS), ordered(table["curriculum"], PROTOCOLS)
+    colours = seaborn.color_palette(style["palette"])
+    measures = {
+        "response_accuracy": Look("at the response (class)", colours[0], "o", "-"),
+        "null_accuracy": Look("at all other steps (null)", colours[1], "s", (0, (3, 1))),
+    }
+    figure, axes = panels(len(cells), len(protocols), 1.55)
+    for panel, cell, protocol in grid(axes, cells, protocols):
+        part = table[(table["cell"] == cell) & (table["curriculum"] == protocol)]
+        if part.empty:
+            say(panel, "not trained")
+        for measure, look in measures.items():
+            curve(panel, part, "step", measure, look, settings)
+        changes, what = growth(part)
+        for step in changes:
+            panel.axvline(step, color=QUIET, linewidth=0.7, linestyle=":", zorder=0.5, label="the task grows")
+        panel.set_title(f"{CELLS.get(cell, cell)}, {PROTOCOLS.get(protocol, protocol)}\n{what}")
+        panel.set_ylim(-0.03, 1.03)
+        panel.locator_params(axis="x", nbins=3)
+    label_outer(axes, "training step", "accuracy")
+    legend(figure)
+    return figure
+
+
+def growth(part: pd.DataFrame) -> tuple[list[int], str]:
+    """Steps of a training table at which the task changed, and in words what grew."""
+    units = {"classes": "classes", "current_steps": "time steps", "alpha": "null weight"}
+    table = part.drop_duplicates("step").sort_values("step").set_index("step")[list(units)]
+    changed = table.ne(table.shift()).iloc[1:]
+    words = [
+        f"{table[name].iloc[0]:g} to {table[name].iloc[-1]:g} {unit}"
+        for name, unit in units.items()
+        if changed[name].any()
+    ]
+    return list(changed.index[changed.any(axis=1)]), ", ".join(words) or "full task throughout"
+
+
+def draw_extrapolation(
+    tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], settings: Mapping[str, Any]
+) -> Drawing:
+    """Accuracy against delay, one panel per cell, one line per protocol, with T_max and chance."""
+    table = tables["extrapolation"].query("phase == 'trained'")
+    cells, protocols = ordered(table["cell"], CELLS), looks(table["curriculum"], PROTOCOLS, style["palette"])
+    figure, axes = panels(1, max(1, len(cells)), 2.5)
+    for panel, cell in zip(axes[0], cells, strict=False):
+        for protocol in ordered(table["curriculum"], PROTOCOLS):
+            part = table[(table["cell"] == cell) & (table["curriculum"] == protocol)]
+            curve(panel, part, "delay", "accuracy", protocols[protocol], settings)
+        panel.set_title(CELLS.get(cell, cell))
+    delay_panels(axes, table, settings)
+    legend(figure)
+    return figure
+
+
+def draw_regularisation(
+    tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], settings: Mapping[str, Any]
+) -> Drawing:
+    """Accuracy against delay of the networks as trained and after each kind of further training, cell by protocol."""
+    table = tables["extrapolation"]
+    further = table[table["phase"] != "trained"]
+    # protocols that were only trained have nothing to compare
+    table = table[table["curriculum"].isin(further["curriculum"])]
+    cells, protocols = ordered(table["cell"], CELLS), ordered(table["curriculum"], PROTOCOLS)
+    phases = looks(table["phase"], PHASES, style["palette"])
+    figure, axes = panels(max(1, len(cells)), max(1, len(protocols)), 1.9)
+    for panel, cell, protocol in grid(axes, cells, protocols):
+        for phase in ordered(table["phase"], PHASES):
+            part = table[(table["cell"] == cell) & (table["curriculum"] == protocol) & (table["phase"] == phase)]
+            curve(panel, part, "delay", "accuracy", phases[phase], settings)
+        panel.set_title(f"{CELLS.get(cell, cell)}, {PROTOCOLS.get(protocol, protocol)}")
+    if further.empty:
+        say(axes[0, 0], "no network was trained on")
+    delay_panels(axes, table, settings)
+    legend(figure)
+    return figure
+
+
+def draw_correlation(
+    tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], settings: Mapping[str, Any]
+) -> Drawing:
+    """Speed of each class's slow point against its extrapolation score, one panel per cell, one mark per class.
+
+    Networks that have not learned the task are left out, as they are from rho; the panel counts them.
+    """
+    import seaborn
+
+    network = ["cell", "curriculum", "seed"]
+    scores = tables["scores"].query("phase == 'trained'")
+    points = tables["slow_points"].query("phase == 'trained'")
+    points = points[points["search_steps"] == settings["search_steps"]]
+    points = points.merge(scores[[*network, "label", "extrapolation_score", "learned"]], on=[*network, "label"])
+    protocols = looks(points["curriculum"], PROTOCOLS, style["palette"])
+    cells = ordered(scores["cell"], CELLS)
+
+    figure, axes = panels(1, max(1, len(cells)), 2.7)
+    for panel, cell in zip(axes[0], cells, strict=False):
+        here = points[points["cell"] == cell]
+        learned = here[here["learned"]]
+        drawn = learned[learned["speed"] > 0]
+        for protocol in ordered(drawn["curriculum"], PROTOCOLS):
+            look, part = protocols[protocol], drawn[drawn["curriculum"] == protocol]
+            seaborn.scatterplot(
+                part, x="speed", y="extrapolation_score", ax=panel, color=look.colour, marker=look.marker, s=22,
+                alpha=0.75, linewidth=0.3, label=look.label, legend=False,
+            )  # fmt: skip
+        notes = [
+            count(len(here[~here["learned"]].drop_duplicates(network)), "network", "not learned, left out"),
+            count(len(learned) - len(drawn), "point", "with speed 0, not drawn"),
+        ]
+        if drawn.empty:
+            say(panel, "no network learned")
+        panel.set_title("\n".join([CELLS.get(cell, cell), rho_text(tables["correlation"], cell, settings)]))
+        panel.set(xscale="log", ylim=(-0.03, 1.03))
+        panel.set_xlabel("\n".join(["speed (per time step)", *filter(None, notes)]))
+        panel.set_ylabel("")
+    if not cells:
+        say(axes[0, 0], "no network")
+    axes[0, 0].set_ylabel("extrapolation score")
+    legend(figure)
+    return figure
+
+
+def count(number: int, noun: str, rest: str) -> str:
+    """ "3 networks left out", or nothing for none."""
+    return f"{number} {noun}{'s' * (number != 1)} {rest}" if number else ""
+
+
+def rho_text(table: pd.DataFrame, cell: str, settings: Mapping[str, Any]) -> str:
+    """Pooled rho of a cell at the budget of the claims, with its interval."""
+    row = table[(table["cell"] == cell) & (table["curriculum"] == POOLED) & (table["predictor"] == "speed")]
+    row = row[(row["search_steps"] == settings["search_steps"]) & (row["target"] == "extrapolation_score")]
+    row = row.dropna(subset="rho")
+    if row.empty:
+        return "rho not computed"
+    rho, low, high = row[["rho", "low", "high"]].iloc[0]
+    between = f"\\ [{{{low:.2f}}}, {{{high:.2f}}}]" if np.isfinite(low + high) else ""
+    return f"pooled $\\rho = {rho:.2f}{between}$"
+
+
+def draw_budget(tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], settings: Mapping[str, Any]) -> Drawing:
+    """Rho between speed and extrapolation score against the search's budget, with the centroid at the left, per cell.
+
+    Each protocol is shifted a little sideways so that intervals can be told apart.
+    """
+    table = tables["correlation"].query("target == 'extrapolation_score'")
+    cells = ordered(table["cell"], CELLS)
+    kinds = looks(table.loc[table["curriculum"] != POOLED, "curriculum"], PROTOCOLS, style["palette"])
+    kinds = {POOLED: Look("all protocols", "black", "o", "-")} | kinds
+
+    figure, axes = panels(1, max(1, len(cells)), 2.4)
+    budgets = sorted(table.loc[table["search_steps"] > 0, "search_steps"].unique())
+    # The axis is logarithmic by hand, so that the centroid (budget 0) has a place on it, left of the first budget.
+    places = {budget: float(np.log10(budget)) for budget in budgets}
+    places[0] = min(places.values(), default=1.0) - 0.6
+    for panel, cell in zip(axes[0], cells, strict=False):
+        here = table[table["cell"] == cell].dropna(subset="rho").sort_values("search_steps")
+        present = [kind for kind in kinds if kind in set(here["curriculum"])]
+        for shift, kind in enumerate(present):
+            part, look = here[here["curriculum"] == kind], kinds[kind]
+            for predictor, line in (("centroid_speed", "none"), ("speed", look.line)):
+                rows = part[part["predictor"] == predictor]
+                x = rows["search_steps"].map(places) + 0.07 * (shift - (len(present) - 1) / 2)
+                # an interval that could not be computed has no length
+                spread = np.abs(rows[["low", "high"]].sub(rows["rho"], axis=0)).fillna(0).to_numpy().T
+                panel.errorbar(
+                    x, rows["rho"], yerr=spread, color=look.colour, marker=look.marker, markersize=4.5, linestyle=line,
+                    linewidth=1.3, elinewidth=1.0, capsize=2, label=look.label if predictor == "speed" else None,
+                )  # fmt: skip
+        if here.empty:
+            say(panel, "rho not computed:\ntoo few networks learned")
+        panel.axhline(0, color=QUIET, linewidth=0.8, zorder=0.5)
+        if settings["search_steps"] in places:
+            panel.axvline(
+                places[settings["search_steps"]], color=QUIET, linewidth=0.9, linestyle=(0, (5, 2)), zorder=0.5,
+                label="budget of the claims",
+            )  # fmt: skip
+        panel.set_title(CELLS.get(cell, cell))
+        panel.set(ylim=(-1.05, 1.05), xlim=(places[0] - 0.25, max(places.values()) + 0.25))
+        panel.set_xticks([places[0], *(places[budget] for budget in budgets)])
+        panel.set_xticklabels(["centroid", *(short(budget) for budget in budgets)])
+    if not cells:
+        say(axes[0, 0], "no network")
+    label_outer(axes, "search budget (descent steps)", r"$\rho$ of speed and score")
+    legend(figure)
+    return figure
+
+
+def short(number: int) -> str:
+    """300 as "300", 3000 as "3k"."""
+    return f"{number / 1000:g}k" if number >= 1000 else f"{number:g}"
+
+
+FIGURES: dict[str, Figure] = {
+    "trial": Figure(draw_trial, ("trial",)),
+    "training": Figure(draw_training, ("training",)),
+    "extrapolation": Figure(draw_extrapolation, ("extrapolation",)),
+    "correlation": Figure(draw_correlation, ("slow_points", "scores", "correlation")),
+    "budget": Figure(draw_budget, ("correlation",)),
+    "regularisation": Figure(draw_regularisation, ("extrapolation",)),
+}
+TABLES: dict[str, tuple[str, ...]] = {name: figure.tables for name, figure in FIGURES.items()}

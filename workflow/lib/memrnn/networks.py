@@ -1,0 +1,108 @@
+"""Ensembles of networks: weights, initialisation, outputs, and their files (section 3 of the science)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from memrnn import record
+from memrnn.cells import CELLS, Cell, State, Weights
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Networks of one cell, side by side.
+
+    Attributes:
+        cell: their architecture.
+        weights: recurrent layer, see `Weights`.
+        readout: (networks, units, outputs).
+        readout_bias: (networks, outputs).
+        seeds: one per network.
+        phases: one per network: how its last training was done ("trained", or a mode of regularisation).
+    """
+
+    cell: Cell
+    weights: Weights
+    readout: Tensor
+    readout_bias: Tensor
+    seeds: tuple[int, ...]
+    phases: tuple[str, ...]
+
+    @property
+    def labels(self) -> list[dict[str, Any]]:
+        """What tells the networks apart in tables, a dictionary per network."""
+        return [{"phase": phase, "seed": seed} for phase, seed in zip(self.phases, self.seeds, strict=True)]
+
+    @property
+    def parameters(self) -> dict[str, Tensor]:
+        """Every trained tensor by name."""
+        return {**self.weights._asdict(), "readout": self.readout, "readout_bias": self.readout_bias}
+
+    def step(self, state: State, x: Tensor) -> State:
+        """State after one step of input x, (networks, batch or 1, inputs)."""
+        return self.cell.step(self.weights.recurrent, state, self.weights.drive(x))
+
+    def logits(self, h: Tensor) -> Tensor:
+        """Outputs before the logistic function, (networks, ..., outputs), of hidden states (networks, ..., units)."""
+        flat = torch.baddbmm(self.readout_bias.unsqueeze(1), h.flatten(1, -2), self.readout)
+        return flat.unflatten(1, h.shape[1:-1])
+
+
+def from_parameters(
+    cell: str, parameters: Mapping[str, Tensor], seeds: Sequence[int], phases: Sequence[str]
+) -> Networks:
+    """Networks of named tensors, the inverse of `Networks.parameters`."""
+    weights = Weights(*(parameters[name] for name in Weights._fields))
+    readout, readout_bias = parameters["readout"], parameters["readout_bias"]
+    return Networks(CELLS[cell], weights, readout, readout_bias, tuple(seeds), tuple(phases))
+
+
+def initial(cell: str, seeds: Sequence[int], inputs: int, units: int, outputs: int) -> Networks:
+    """Untrained networks: weights ~ N(0, 1 / fan_in), biases ~ 0.01 N(0, 1), each seed from its own stream."""
+    gates = CELLS[cell].gates
+
+    def draw(seed: int) -> dict[str, Tensor]:
+        generator = record.generator(seed, "weights")
+        return {
+            "inputs": torch.randn(inputs, gates * units, generator=generator) / inputs**0.5,
+            "recurrent": torch.randn(units, gates * units, generator=generator) / units**0.5,
+            "bias": torch.randn(gates * units, generator=generator) * 0.01,
+            "readout": torch.randn(units, outputs, generator=generator) / units**0.5,
+            "readout_bias": torch.randn(outputs, generator=generator) * 0.01,
+        }
+
+    drawn = [draw(seed) for seed in seeds]
+    parameters = {name: torch.stack([each[name] for each in drawn]) for name in drawn[0]}
+    return from_parameters(cell, parameters, seeds, ["trained"] * len(seeds))
+
+
+def save(path: str | Path, networks: Networks, meta: Mapping[str, Any]) -> None:
+    """Write networks with their cell, seeds, phases and further `meta` (dataset, curriculum)."""
+    record.save_arrays(
+        path,
+        networks.parameters,
+        {**meta, "cell": networks.cell.name, "seeds": networks.seeds, "phases": networks.phases},
+    )
+
+
+def load(path: str | Path) -> tuple[Networks, dict[str, Any]]:
+    """Read networks and their metadata.
+
+    Raises:
+        ValueError: the file is missing, corrupt, or holds something else; or a weight is not finite.
+    """
+    arrays, meta = record.load_arrays(path)
+    try:
+        networks = from_parameters(meta["cell"], arrays, meta["seeds"], meta["phases"])
+    except KeyError as error:
+        raise ValueError(f"{path}: expected networks, found no {error}. Delete the file and run again.") from error
+    for name, values in arrays.items():
+        if not values.isfinite().all():
+            raise ValueError(f"{path}: {name} has values that are not finite. Delete the file and train again.")
+    return networks, meta

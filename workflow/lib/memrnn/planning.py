@@ -1,0 +1,67 @@
+"""What Snakemake must know to plan a run; nothing here imports torch, so that planning is quick."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def blocks(seeds: Sequence[int], size: int) -> dict[str, list[int]]:
+    """Cut the seeds, in their order, into blocks of `size` and name each by its seeds.
+
+    Returns:
+        seeds by name: "seeds0-3" for a run of consecutive seeds, "seeds0_5-7" for several runs. A block that is full
+        keeps its name when seeds are added at the end.
+    """
+    cut = [list(seeds[first : first + size]) for first in range(0, len(seeds), size)]
+    return {f"seeds{_runs(block)}": block for block in cut}
+
+
+def _runs(seeds: Sequence[int]) -> str:
+    runs: list[list[int]] = []
+    for seed in seeds:
+        if runs and seed == runs[-1][-1] + 1:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    return "_".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+def ensembles(config: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
+    """Cell and protocol of every ensemble, by the stage that trains it."""
+    protocols = {"train": config["protocols"], "regularise": config["regularise"]["protocols"]}
+    return {stage: [(cell, name) for cell in config["cells"] for name in names] for stage, names in protocols.items()}
+
+
+def library_files(script: str | Path, library: str | Path) -> list[str]:
+    """Modules of the package memrnn that a script imports, directly or through others, as sorted paths.
+
+    Args:
+        script: a file of workflow/scripts.
+        library: folder that holds the package.
+    """
+    package = Path(library) / "memrnn"
+    found: set[Path] = {package / "__init__.py"}
+    waiting = [Path(script)]
+    while waiting:
+        for name in _imported(waiting.pop()):
+            path = package / f"{name}.py"
+            if path.is_file() and path not in found:
+                found.add(path)
+                waiting.append(path)
+    return sorted(map(str, found))
+
+
+def _imported(path: Path) -> set[str]:
+    """Names that may be modules of memrnn in the imports of a file."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name.split(".")[1] for alias in node.names if alias.name.startswith("memrnn."))
+        elif isinstance(node, ast.ImportFrom) and node.module == "memrnn":
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("memrnn."):
+            names.add(node.module.split(".")[1])
+    return names

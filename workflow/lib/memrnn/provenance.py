@@ -1,0 +1,70 @@
+"""Where results come from: configuration, versions, commit, machine, and the time and memory each rule took."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from memrnn import record
+
+PACKAGES = ("numpy", "pandas", "safetensors", "scikit-learn", "scipy", "seaborn", "snakemake", "torch")
+
+
+def collect(config: Mapping[str, Any], root: str | Path, benchmarks: str | Path) -> dict[str, Any]:
+    """Provenance of a run.
+
+    Args:
+        config: the merged configuration.
+        root: folder of the clone, for its commit.
+        benchmarks: folder of Snakemake's benchmark files, one subfolder or file per rule.
+    Returns:
+        config, config_hash, commit (null outside a clone) and whether the tree was clean, versions, machine, and per
+        rule the number of jobs, their seconds in all and the largest memory of one (MiB).
+    """
+    return {
+        "config": config,
+        "config_hash": record.fingerprint(config),
+        "commit": _git(root, "rev-parse", "HEAD"),
+        "clean": _git(root, "status", "--porcelain") == "",
+        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
+        "machine": {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count()},
+        "rules": _rules(Path(benchmarks)),
+    }
+
+
+def _git(root: str | Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _rules(folder: Path) -> dict[str, dict[str, float]]:
+    files = sorted(folder.rglob("*.tsv"))
+    taken = [
+        pd.read_csv(path, sep="\t", na_values="-").assign(rule=path.relative_to(folder).parts[0].removesuffix(".tsv"))
+        for path in files
+    ]
+    if not taken:
+        return {}
+    grouped = pd.concat(taken).fillna({"max_rss": 0.0}).groupby("rule")
+    return {
+        rule: {"jobs": len(group), "seconds": float(group["s"].sum()), "max_rss_mib": float(group["max_rss"].max())}
+        for rule, group in grouped
+    }

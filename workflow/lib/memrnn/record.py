@@ -1,0 +1,206 @@
+"""Seed streams, logging, and files that are either whole or absent."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+# torch and pandas are imported where they are used: planning a run and drawing a figure need neither both nor always.
+
+
+def stream(seed: int, *names: str) -> np.random.SeedSequence:
+    """Seed sequence of one named purpose of one seed, independent of every other name and seed.
+
+    Args:
+        seed: the seed of a network (or of a resampling).
+        names: purpose, e.g. ("train", "noise"); order matters.
+    """
+    return np.random.SeedSequence(entropy=seed, spawn_key=tuple(zlib.crc32(name.encode()) for name in names))
+
+
+def generator(seed: int, *names: str) -> torch.Generator:
+    """Torch generator of a named stream (see `stream`); torch uses 32 bits of its seed on a CPU."""
+    import torch
+
+    return torch.Generator().manual_seed(int(stream(seed, *names).generate_state(1, np.uint64)[0]))
+
+
+@contextlib.contextmanager
+def write_atomic(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path in the folder of `path`; on success it is synced to disk and renamed to `path`.
+
+    On an exception nothing appears at `path` and the temporary file is removed.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_arrays(path: str | Path, arrays: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> None:
+    """Write named tensors and JSON-able metadata as one safetensors file, atomically."""
+    from safetensors.torch import save_file
+
+    with write_atomic(path) as temporary:
+        save_file(
+            {name: array.detach().cpu().contiguous() for name, array in arrays.items()},
+            temporary,
+            metadata={"memrnn": json.dumps(meta, sort_keys=True)},
+        )
+
+
+def load_arrays(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read what `save_arrays` wrote.
+
+    Returns:
+        the tensors by name, and the metadata.
+    Raises:
+        ValueError: the file is missing, is not a whole safetensors file, or was not written by this project.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; expected arrays written by an earlier stage. Run that stage again.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            meta = json.loads((file.metadata() or {})["memrnn"])
+            return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118 (not a dict)
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise ValueError(
+            f"{path}: expected a whole safetensors file written by this project, found "
+            f"{type(error).__name__}: {error}. Delete the file and run again."
+        ) from error
+
+
+def save_table(path: str | Path, frame: pd.DataFrame) -> None:
+    """Write a table as CSV, atomically, with nine significant digits (a float32 survives them unchanged)."""
+    with write_atomic(path) as temporary:
+        frame.to_csv(temporary, index=False, float_format="%.9g")
+
+
+def load_table(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Read a CSV table and check that it has rows and all of `columns`.
+
+    Raises:
+        ValueError: the file is missing, empty, not a table, or lacks a column; the message names file and columns.
+    """
+    import pandas as pd
+
+    path = Path(path)
+    try:
+        frame = pd.read_csv(path)
+    except (OSError, UnicodeDecodeError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+        raise ValueError(
+            f"{path}: expected a CSV table with columns {', '.join(columns)}, found {type(error).__name__}: {error}. "
+            "Delete the file and run again."
+        ) from error
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise ValueError(
+            f"{path}: lacks the columns {', '.join(missing)}; found {', '.join(map(str, frame.columns))}. "
+            "Delete the file and run again."
+        )
+    if frame.empty:
+        raise ValueError(f"{path}: the table has no rows. Delete the file and run again.")
+    return frame
+
+
+KEYS = ("dataset", "cell", "curriculum", "phase", "seed")
+
+
+def label_rows(rows: pd.DataFrame, meta: Mapping[str, Any]) -> pd.DataFrame:
+    """Put dataset, cell, curriculum and phase, as `meta` has them, before the columns of a block's rows."""
+    labels = {key: meta[key] for key in KEYS if key in meta and key not in rows}
+    return rows.assign(**labels)[[*labels, *rows.columns]]
+
+
+def fingerprint(*parts: Any) -> str:
+    """SHA-256 of values, with every string that names a file counted by the file's content.
+
+    Two runs with the same fingerprint compute the same numbers: settings, inputs and library modules all enter.
+    """
+    digest = hashlib.sha256()
+
+    def add(part: Any) -> None:
+        if isinstance(part, Mapping):
+            for key in sorted(part):
+                add((key, part[key]))
+        elif isinstance(part, str) and Path(part).is_file():
+            digest.update(hashlib.sha256(Path(part).read_bytes()).digest())
+        elif isinstance(part, Sequence) and not isinstance(part, str):
+            digest.update(f"[{len(part)}".encode())
+            for each in part:
+                add(each)
+        else:
+            digest.update(f"{type(part).__name__}:{part};".encode())
+
+    for part in parts:
+        add(part)
+    return digest.hexdigest()
+
+
+def save_json(path: str | Path, value: Any) -> None:
+    """Write a value as JSON, atomically; NaN and infinities are refused because JSON has neither."""
+    with write_atomic(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def load_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        ValueError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{path}: expected a JSON file, found {type(error).__name__}: {error}. Delete the file and run again."
+        ) from error
+
+
+def log_to(path: str | Path, name: str) -> logging.Logger:
+    """Logger that writes to a rule's log file and to standard error.
+
+    An uncaught exception is written to the log file too, so that the log alone explains a failure.
+    """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    logger = logging.getLogger(f"memrnn.{name}")
+    logger.setLevel(logging.INFO)
+    logger.handlers.clear()
+    for handler in (logging.FileHandler(path, mode="w"), logging.StreamHandler(sys.stderr)):
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
+        logger.addHandler(handler)
+
+    def explain(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        logger.error("failed: %s", error, exc_info=(kind, error, trace))
+
+    sys.excepthook = explain
+    return logger

@@ -1,0 +1,32 @@
+rule claims:
+    input:
+        scores=rules.correlate.output.scores,
+        correlation=rules.correlate.output.correlation,
+        slow_points=f"{RESULTS}/tables/slow_points.csv",
+        library=library("claims"),
+    output:
+        claims=report(
+            f"{RESULTS}/tables/claims.csv",
+            caption="../report/claims_table.rst",
+            category="Claims",
+            labels={"table": "claims"},
+        ),
+        numbers=str(NUMBERS),
+    log:
+        f"{RESULTS}/logs/claims.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/claims.tsv"
+    conda:
+        "../../envs/memrnn.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        claims=config["claims"],
+        correlate=config["correlate"],
+        max_delay=MAX_DELAY,
+    message:
+        "Verdicts on the claims"
+    script:
+        "../scripts/claims.py"

@@ -1,0 +1,54 @@
+# Validation, names of files, and what the rules share.
+
+import json
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(workflow.basedir)
+LIBRARY = ROOT / "workflow" / "lib"
+sys.path.insert(0, str(LIBRARY))
+# Scripts run in processes of their own; they use the library of this clone, whatever else is installed.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(LIBRARY), os.environ.get("PYTHONPATH")]))
+
+from memrnn import claims, figures, planning, sources
+from memrnn import config as configuration
+
+try:
+    configuration.validate(config, ROOT / "workflow" / "schemas" / "config.schema.yaml")
+except configuration.ConfigError as error:
+    raise WorkflowError(error)
+
+RESULTS = f"results/{config['run']}"
+DATASET = config["dataset"]["source"]
+BLOCKS = planning.blocks(config["seeds"], config["block_size"])
+ENSEMBLES = planning.ensembles(config)
+MAX_DELAY = config["task"]["steps"]
+NUMBERS = Path(RESULTS, "tables", "numbers.json")
+SETTINGS = dict(config)  # as validated; what follows adds to `config` for the report alone
+if NUMBERS.is_file():
+    config["numbers"] = json.loads(NUMBERS.read_text())  # the captions state them
+
+
+wildcard_constraints:
+    cell="|".join(config["cells"]),
+    protocol="|".join(config["protocols"]),
+    stage="|".join(ENSEMBLES),
+    seeds="|".join(BLOCKS),
+    table="training|extrapolation|slow_points",
+    figure="|".join(figures.TABLES),
+
+
+def library(stem):
+    """Library modules behind a script: an edit of one re-runs the rules that use it."""
+    return planning.library_files(ROOT / "workflow" / "scripts" / f"{stem}.py", LIBRARY)
+
+
+def per_block(pattern, stages=("train", "regularise")):
+    """Files of a pattern with {stage}, {cell}, {protocol} and {seeds} for every block that the stages train."""
+    return [
+        str(pattern).format(stage=stage, cell=cell, protocol=protocol, seeds=seeds)
+        for stage in stages
+        for cell, protocol in ENSEMBLES[stage]
+        for seeds in BLOCKS
+    ]

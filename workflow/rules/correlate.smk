@@ -1,0 +1,35 @@
+rule correlate:
+    input:
+        extrapolation=f"{RESULTS}/tables/extrapolation.csv",
+        slow_points=f"{RESULTS}/tables/slow_points.csv",
+        library=library("correlate"),
+    output:
+        scores=report(
+            f"{RESULTS}/tables/scores.csv",
+            caption="../report/scores_table.rst",
+            category="Tables",
+            labels={"table": "scores"},
+        ),
+        correlation=report(
+            f"{RESULTS}/tables/correlation.csv",
+            caption="../report/correlation_table.rst",
+            category="Tables",
+            labels={"table": "correlation"},
+        ),
+    log:
+        f"{RESULTS}/logs/correlate.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/correlate.tsv"
+    conda:
+        "../../envs/memrnn.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        correlate=config["correlate"],
+        max_delay=MAX_DELAY,
+    message:
+        "Speed of slow points against extrapolation"
+    script:
+        "../scripts/correlate.py"

@@ -1,0 +1,29 @@
+rule extrapolate_block:
+    input:
+        images=rules.dataset.output.images,
+        networks=f"{RESULTS}/{{stage}}/{{cell}}-{{protocol}}/{{seeds}}.safetensors",
+        library=library("extrapolate"),
+    output:
+        table=f"{RESULTS}/extrapolate/{{stage}}/{{cell}}-{{protocol}}/{{seeds}}.csv",
+    log:
+        f"{RESULTS}/logs/extrapolate/{{stage}}/{{cell}}-{{protocol}}/{{seeds}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/extrapolate/{{stage}}/{{cell}}-{{protocol}}/{{seeds}}.tsv"
+    conda:
+        "../../envs/memrnn.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        task=config["task"],
+        extrapolate=config["extrapolate"],
+    message:
+        "Longer delays for {wildcards.cell}, {wildcards.protocol}, {wildcards.stage}, {wildcards.seeds}"
+    script:
+        "../scripts/extrapolate.py"
+
+
+rule extrapolate:
+    input:
+        per_block(rules.extrapolate_block.output.table),

@@ -1,0 +1,42 @@
+rule figure:
+    input:
+        unpack(
+            lambda wildcards: {
+                table: f"{RESULTS}/tables/{table}.csv" for table in figures.tables_for(wildcards.figure)
+            }
+        ),
+        library=library("figures"),
+    output:
+        png=report(
+            f"{RESULTS}/figures/{{figure}}.png",
+            caption="../report/figures.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
+        svg=f"{RESULTS}/figures/{{figure}}.svg",
+    log:
+        f"{RESULTS}/logs/figures/{{figure}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/figures/{{figure}}.tsv"
+    conda:
+        "../../envs/memrnn.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        style=config["figures"],
+        settings={
+            "search_steps": config["claims"]["search_steps"],
+            "max_delay": MAX_DELAY,
+            "confidence": config["correlate"]["confidence"],
+        },
+    message:
+        "Figure {wildcards.figure}"
+    script:
+        "../scripts/figures.py"
+
+
+rule figures:
+    input:
+        expand(rules.figure.output, figure=figures.TABLES),

@@ -1,0 +1,35 @@
+rule regularise_block:
+    input:
+        images=rules.dataset.output.images,
+        networks=rules.train_block.output.networks,
+        points=f"{RESULTS}/slow_points/train/{{cell}}-{{protocol}}/{{seeds}}.safetensors",
+        library=library("regularise"),
+    output:
+        networks=f"{RESULTS}/regularise/{{cell}}-{{protocol}}/{{seeds}}.safetensors",
+        table=f"{RESULTS}/regularise/{{cell}}-{{protocol}}/{{seeds}}.csv",
+    log:
+        f"{RESULTS}/logs/regularise/{{cell}}-{{protocol}}/{{seeds}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/regularise/{{cell}}-{{protocol}}/{{seeds}}.tsv"
+    conda:
+        "../../envs/memrnn.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        task=config["task"],
+        regularise=lambda wildcards: {
+            key: value for key, value in config["regularise"].items() if key not in ("protocols", "modes")
+        },
+        modes=config["regularise"]["modes"],
+        log_trials=config["train"]["log_trials"],
+    message:
+        "Train on {wildcards.cell}, {wildcards.protocol}, {wildcards.seeds}: {params.modes}"
+    script:
+        "../scripts/regularise.py"
+
+
+rule regularise:
+    input:
+        per_block(rules.regularise_block.output.networks, ["regularise"]),

@@ -1,0 +1,29 @@
+rule slow_points_block:
+    input:
+        images=rules.dataset.output.images,
+        networks=f"{RESULTS}/{{stage}}/{{cell}}-{{protocol}}/{{seeds}}.safetensors",
+        library=library("slow_points"),
+    output:
+        points=f"{RESULTS}/slow_points/{{stage}}/{{cell}}-{{protocol}}/{{seeds}}.safetensors",
+        table=f"{RESULTS}/slow_points/{{stage}}/{{cell}}-{{protocol}}/{{seeds}}.csv",
+    log:
+        f"{RESULTS}/logs/slow_points/{{stage}}/{{cell}}-{{protocol}}/{{seeds}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/slow_points/{{stage}}/{{cell}}-{{protocol}}/{{seeds}}.tsv"
+    conda:
+        "../../envs/memrnn.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        slow_points=config["slow_points"],
+    message:
+        "Slow points of {wildcards.cell}, {wildcards.protocol}, {wildcards.stage}, {wildcards.seeds}"
+    script:
+        "../scripts/slow_points.py"
+
+
+rule slow_points:
+    input:
+        per_block(rules.slow_points_block.output.table),

@@ -1,0 +1,33 @@
+rule train_block:
+    input:
+        images=rules.dataset.output.images,
+        library=library("train"),
+    output:
+        networks=f"{RESULTS}/train/{{cell}}-{{protocol}}/{{seeds}}.safetensors",
+        checkpoints=f"{RESULTS}/train/{{cell}}-{{protocol}}/{{seeds}}.checkpoints.safetensors",
+        table=f"{RESULTS}/train/{{cell}}-{{protocol}}/{{seeds}}.csv",
+    log:
+        f"{RESULTS}/logs/train/{{cell}}-{{protocol}}/{{seeds}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/train/{{cell}}-{{protocol}}/{{seeds}}.tsv"
+    conda:
+        "../../envs/memrnn.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    params:
+        seeds=lambda wildcards: BLOCKS[wildcards.seeds],
+        task=config["task"],
+        network=config["network"],
+        train=config["train"],
+        protocol=lambda wildcards: config["protocol_settings"][wildcards.protocol],
+    message:
+        "Train {wildcards.cell} under {wildcards.protocol}, {wildcards.seeds}"
+    script:
+        "../scripts/train.py"
+
+
+rule train:
+    input:
+        per_block(rules.train_block.output.networks, ["train"]),

@@ -1,0 +1,17 @@
+"""Accuracy of one block of networks at delays longer than any in training."""
+
+import torch
+
+from memrnn import dataset, networks, record
+from memrnn.extrapolate import extrapolate
+
+settings, task = snakemake.params.extrapolate, snakemake.params.task
+log = record.log_to(snakemake.log[0], "extrapolate")
+torch.set_num_threads(snakemake.threads)
+
+images = dataset.load(snakemake.input.images)
+ensemble, meta = networks.load(snakemake.input.networks)
+rows = extrapolate(ensemble, images, settings["delays"], settings["trials"], task["steps"], task["min_delay"])
+for delay, group in rows.groupby("delay"):
+    log.info("delay %d: accuracy %.3f, false responses %.4f", delay, group.accuracy.mean(), group.false_response.mean())
+record.save_table(snakemake.output.table, record.label_rows(rows, meta))

@@ -1,0 +1,42 @@
+"""Train one block of networks on in every mode: lowering the speed at slow points or centroids, or nowhere."""
+
+import shutil
+from pathlib import Path
+
+import torch
+
+from memrnn import dataset, networks, record, train
+from memrnn.protocols import Schedule, Stage
+from memrnn.regularise import MODES, in_modes, points_of_modes, speed_penalty
+
+settings, task, modes = snakemake.params.regularise, snakemake.params.task, snakemake.params.modes
+log = record.log_to(snakemake.log[0], "regularise")
+torch.set_num_threads(snakemake.threads)
+
+images = dataset.load(snakemake.input.images)
+before, meta = networks.load(snakemake.input.networks)
+full = Stage(len(images.classes), task["steps"])
+plan = train.Plan(
+    schedule=Schedule((0,), (full,)),
+    full=full,
+    min_delay=task["min_delay"],
+    steps=settings["steps"],
+    batch=settings["batch"],
+    learning_rate=settings["learning_rate"],
+    drop=None,
+    log_every=settings["log_every"],
+    log_trials=snakemake.params.log_trials,
+    checkpoints=(settings["steps"],),
+    stream="regularise",
+)
+points = points_of_modes(snakemake.input.points, modes, settings["search_steps"], before.seeds)
+start = in_modes(before, modes)
+strengths = [0.0 if MODES[phase] is None else settings["strength"] for phase in start.phases]
+penalty = speed_penalty(points, strengths, settings["noise_draws"], images.mean, images.std)
+folder = Path(snakemake.output.networks).with_suffix(".partial")
+fingerprint = record.fingerprint(snakemake.input, snakemake.params, torch.__version__, torch.get_num_threads())
+trained, _, rows = train.run(start, images, plan, folder, fingerprint, log, penalty)
+
+networks.save(snakemake.output.networks, trained, meta)
+record.save_table(snakemake.output.table, record.label_rows(rows, meta))
+shutil.rmtree(folder)

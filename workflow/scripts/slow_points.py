@@ -1,0 +1,34 @@
+"""Find the slow points of one block of networks, from each class's centroid."""
+
+import torch
+
+from memrnn import dataset, networks, record
+from memrnn.slow_points import centroids, find
+
+settings = snakemake.params.slow_points
+log = record.log_to(snakemake.log[0], "slow_points")
+torch.set_num_threads(snakemake.threads)
+
+images = dataset.load(snakemake.input.images)
+ensemble, meta = networks.load(snakemake.input.networks)
+start = centroids(ensemble, images, settings["noise_steps"], settings["noise_scale"])
+log.info("centroids rest on %d to %d correct trials", start.trials.min(), start.trials.max())
+drop = settings["learning_rate_drop"]
+found, rows = find(
+    ensemble, images, start, settings["search_steps"], settings["learning_rate"], drop["step"], drop["factor"]
+)
+for budget, group in rows.groupby("search_steps"):
+    kept = (group.readout == group.label).sum()
+    log.info(
+        "%d steps: median speed %.3g, %d of %d points read out as their class",
+        budget,
+        group.speed.median(),
+        kept,
+        len(group),
+    )
+
+arrays = {f"centroid.{part}": values for part, values in enumerate(start.state)}
+for part in range(len(start.state)):
+    arrays[f"points.{part}"] = torch.stack([state[part] for state in found])  # (budgets, networks, classes, units)
+record.save_arrays(snakemake.output.points, arrays, {**meta, "search_steps": settings["search_steps"]})
+record.save_table(snakemake.output.table, record.label_rows(rows, meta))

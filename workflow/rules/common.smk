@@ -1,18 +1,16 @@
 # Validation, names of files, and what the rules share.
 
 import json
-import os
 import sys
 from pathlib import Path
 
 ROOT = Path(workflow.basedir)
 LIBRARY = ROOT / "workflow" / "lib"
 sys.path.insert(0, str(LIBRARY))
-# Scripts run in processes of their own; they use the library of this clone, whatever else is installed.
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(LIBRARY), os.environ.get("PYTHONPATH")]))
-
 from memrnn import claims, figures, planning, sources
 from memrnn import config as configuration
+
+planning.use_library(LIBRARY)
 
 try:
     configuration.validate(config, ROOT / "workflow" / "schemas" / "config.schema.yaml")
@@ -52,3 +50,11 @@ def per_block(pattern, stages=("train", "regularise")):
         for cell, protocol in ENSEMBLES[stage]
         for seeds in BLOCKS
     ]
+
+
+def table_parts(wildcards):
+    """Tables of all blocks that a table of the run joins."""
+    if wildcards.table == "training":
+        return per_block(f"{RESULTS}/{{stage}}/{{cell}}-{{protocol}}/{{seeds}}.csv")
+    block = {"extrapolation": rules.extrapolate_block, "slow_points": rules.slow_points_block}[wildcards.table]
+    return per_block(block.output.table)

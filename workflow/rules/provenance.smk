@@ -26,7 +26,7 @@ rule provenance:
         runtime=10,
     params:
         config=SETTINGS,
-        root=str(ROOT),
+        root=lambda wildcards: str(ROOT),
         benchmarks=f"{RESULTS}/benchmarks",
     message:
         "Provenance of the run"

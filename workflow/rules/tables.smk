@@ -1,14 +1,6 @@
-def parts(wildcards):
-    """Tables of all blocks that a table of the run joins."""
-    if wildcards.table == "training":
-        return per_block(f"{RESULTS}/{{stage}}/{{cell}}-{{protocol}}/{{seeds}}.csv")
-    block = {"extrapolation": rules.extrapolate_block, "slow_points": rules.slow_points_block}[wildcards.table]
-    return per_block(block.output.table)
-
-
 rule tables:
     input:
-        parts=parts,
+        parts=table_parts,
         library=library("tables"),
     output:
         table=report(

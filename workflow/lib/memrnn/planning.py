@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import ast
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+
+def use_library(library: str | Path) -> None:
+    """Make every process that this one starts import memrnn from `library`, whatever else is installed."""
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(library), os.environ.get("PYTHONPATH")]))
 
 
 def blocks(seeds: Sequence[int], size: int) -> dict[str, list[int]]:

@@ -261,7 +261,7 @@ REFUSED = [
     (
         "train.checkpoints",
         [0, 0.5, 0.50001, 1],
-        r"train\.checkpoints: .*of train\.steps, 6000, the shares 0\.5 and 0\.50001 of 1 both fall on step 3000",
+        r"train\.checkpoints: .*of train\.steps, \d+, the shares 0\.5 and 0\.50001 of 1 both fall on step \d+",
     ),
     (
         "train.steps",
@@ -294,7 +294,7 @@ REFUSED = [
     (
         "protocol_settings.decu.starts",
         [0, 20, 30, 40, 50, 60, 70, 139.999],
-        r"decu\.starts: .*starts before the end; 139\.999 of 140 falls on train\.steps, 6000",
+        r"decu\.starts: .*starts before the end; 139\.999 of 140 falls on train\.steps, \d+",
     ),
     (
         "protocol_settings.decu.values",

@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(workflow.basedir)
 LIBRARY = ROOT / "workflow" / "lib"
 sys.path.insert(0, str(LIBRARY))
-from memrnn import claims, figures, planning, sources
+from memrnn import figures, planning, sources
 from memrnn import config as configuration
 
 planning.use_library(LIBRARY)
@@ -16,6 +16,7 @@ try:
     configuration.validate(config, ROOT / "workflow" / "schemas" / "config.schema.yaml")
 except configuration.ConfigError as error:
     raise WorkflowError(error)
+planning.put_in_order(config)
 
 RESULTS = f"results/{config['run']}"
 DATASET = config["dataset"]["source"]
@@ -38,8 +39,8 @@ wildcard_constraints:
 
 
 def library(stem):
-    """Library modules behind a script: an edit of one re-runs the rules that use it."""
-    return planning.library_files(ROOT / "workflow" / "scripts" / f"{stem}.py", LIBRARY)
+    """Library modules behind a script: an edit of one re-runs the rules that use it, a move of the clone none."""
+    return list(map(os.path.relpath, planning.library_files(ROOT / "workflow" / "scripts" / f"{stem}.py", LIBRARY)))
 
 
 def per_block(pattern, stages=("train", "regularise")):

@@ -2,6 +2,8 @@ report: "../report/workflow.rst"
 
 
 onsuccess:
+    from memrnn import claims  # here and not for every plan: its statistics take a second to import
+
     if Path(RESULTS, "provenance.json").is_file():
         claims.main([RESULTS])
 
@@ -26,7 +28,7 @@ rule provenance:
         runtime=10,
     params:
         config=SETTINGS,
-        root=lambda wildcards: str(ROOT),
+        root=os.path.relpath(ROOT),
         benchmarks=f"{RESULTS}/benchmarks",
     message:
         "Provenance of the run"

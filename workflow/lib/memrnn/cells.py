@@ -15,6 +15,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+# One pass each for y (1 - y) and 1 - y^2 times a gradient.
+sigmoid_backward = torch.ops.aten.sigmoid_backward
+tanh_backward = torch.ops.aten.tanh_backward
+
 State = tuple[Tensor, ...]
 StepMap = Callable[[State, Tensor], State]
 
@@ -67,9 +71,9 @@ class Cell:
         """
         raise NotImplementedError
 
-    def advance(self, recurrent: Tensor, state: State, drive: Tensor) -> State:
-        """`step` for roll-outs, without gradients; may overwrite the drive."""
-        return self.step(recurrent, state, drive)
+    def advance(self, weights: Weights, state: State, x: Tensor) -> State:
+        """`step` under input x, (networks, batch, inputs), for roll-outs without gradients."""
+        return self.step(weights.recurrent, state, weights.drive(x))
 
     def observe(self, state: State) -> State:
         """The tensors whose change in one step is the speed; h stands first."""
@@ -129,9 +133,9 @@ class GRU(Cell):
         n = torch.tanh(n_drive + (r * h) @ n_weight)
         return ((1 - z) * h + z * n,)
 
-    def advance(self, recurrent: Tensor, state: State, drive: Tensor) -> State:
+    def advance(self, weights: Weights, state: State, x: Tensor) -> State:
         (h,) = state
-        zr, n, _ = _gru_gates_(h, *_split(drive, 2), *_split(recurrent, 2))
+        zr, n, _ = _gru_gates_(h, *_split(weights.drive(x), 2), *_split(weights.recurrent, 2))
         return (torch.lerp(h, n, zr[..., : h.shape[-1]]),)
 
     def sequence(self, weights: Weights, x: Tensor) -> Tensor:
@@ -176,13 +180,12 @@ def _gru_backward(
     """
     units = h.shape[-1]
     z, r = zr[..., :units], zr[..., units:]
-    da_n = torch.mul(dh, z, out=out_n)
-    da_n.addcmul_(da_n * n, n, value=-1)
+    da_n = torch.empty_like(n) if out_n is None else out_n
     da_zr = torch.empty_like(zr) if out_zr is None else out_zr
+    tanh_backward(dh * z, n, grad_input=da_n)
     d_rh = da_n @ n_weight.transpose(1, 2)
-    torch.mul(dh, n - h, out=da_zr[..., :units])
-    torch.mul(d_rh, h, out=da_zr[..., units:])
-    da_zr.mul_(torch.addcmul(zr, zr, zr, value=-1))
+    sigmoid_backward(dh * (n - h), z, grad_input=da_zr[..., :units])
+    sigmoid_backward(d_rh * h, r, grad_input=da_zr[..., units:])
     return da_n, da_zr, d_rh.mul_(r).add_(dh).addcmul_(dh, z, value=-1)
 
 
@@ -262,9 +265,9 @@ class LSTM(Cell):
         h, c = state
         return h, torch.tanh(c)
 
-    def advance(self, recurrent: Tensor, state: State, drive: Tensor) -> State:
+    def advance(self, weights: Weights, state: State, x: Tensor) -> State:
         h, c = state
-        fio, g = _lstm_gates_(h, *_split(drive, 3), *_split(recurrent, 3))
+        fio, g = _lstm_gates_(h, *_split(weights.drive(x), 3), *_split(weights.recurrent, 3))
         f, i, o = fio.chunk(3, -1)
         c = torch.addcmul(i * g, f, c)
         return o * _tanh_(c.clone()), c
@@ -305,14 +308,11 @@ def _lstm_backward(
     """
     f, i, o = fio.chunk(3, -1)
     df, di, do = out_fio.chunk(3, -1)
-    dh_o = dh * o
-    dc.add_(dh_o).addcmul_(dh_o.mul_(new_tanh), new_tanh, value=-1)
-    torch.mul(dc, c, out=df)
-    torch.mul(dc, g, out=di)
-    torch.mul(dh, new_tanh, out=do)
-    out_fio.mul_(torch.addcmul(fio, fio, fio, value=-1))
-    torch.mul(dc, i, out=out_g)
-    out_g.addcmul_(out_g * g, g, value=-1)
+    dc.add_(tanh_backward(dh * o, new_tanh))
+    sigmoid_backward(dc * c, f, grad_input=df)
+    sigmoid_backward(dc * g, i, grad_input=di)
+    sigmoid_backward(dh * new_tanh, o, grad_input=do)
+    tanh_backward(dc * i, g, grad_input=out_g)
     return dc.mul_(f)
 
 
@@ -381,6 +381,8 @@ def check_state(weights: Weights, state: State, x: Tensor) -> None:
     for part in state:
         if part.ndim != 3 or part.shape[0] != networks or part.shape[2] != units:
             raise ValueError(f"state has shape {tuple(part.shape)}; the weights want ({networks}, points, {units})")
+        if part.shape != state[0].shape:
+            raise ValueError(f"h has shape {tuple(state[0].shape)}, but another part of the state {tuple(part.shape)}")
         if not part.isfinite().all():
             bad = int((~part.isfinite().all(-1)).sum())
             raise ValueError(

@@ -56,7 +56,7 @@ def extrapolate(
         return x
 
     def advance(state: State) -> State:
-        return networks.cell.advance(networks.weights.recurrent, state, networks.weights.drive(x))
+        return networks.cell.advance(networks.weights, state, x)
 
     rows = []
     with torch.no_grad():

@@ -35,6 +35,18 @@ def _runs(seeds: Sequence[int]) -> str:
     return "_".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
+def put_in_order(settings: dict[str, Any]) -> None:
+    """Sort the keys of a nested configuration, in place.
+
+    Snakemake compares parameters in the order they are written, and this order depends on which of several
+    configuration files names a value: without sorting, the same values would count as changed.
+    """
+    for key in sorted(settings):
+        settings[key] = settings.pop(key)
+        if isinstance(settings[key], dict):
+            put_in_order(settings[key])
+
+
 def ensembles(config: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
     """Cell and protocol of every ensemble, by the stage that trains it."""
     protocols = {"train": config["protocols"], "regularise": config["regularise"]["protocols"]}

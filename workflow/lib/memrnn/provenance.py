@@ -25,14 +25,17 @@ def collect(config: Mapping[str, Any], root: str | Path, benchmarks: str | Path)
         root: folder of the clone, for its commit.
         benchmarks: folder of Snakemake's benchmark files, one subfolder or file per rule.
     Returns:
-        config, config_hash, commit (null outside a clone) and whether the tree was clean, versions, machine, and per
+        config, config_hash, commit and whether the tree was clean (null outside a clone), versions, machine, and per
         rule the number of jobs, their seconds in all and the largest memory of one (MiB).
     """
+    # In a folder within a clone of something else, git would tell that clone's commit.
+    top = _git(root, "rev-parse", "--show-toplevel")
+    in_clone = top is not None and Path(top).resolve() == Path(root).resolve()
     return {
         "config": config,
         "config_hash": record.fingerprint(config),
-        "commit": _git(root, "rev-parse", "HEAD"),
-        "clean": _git(root, "status", "--porcelain") == "",
+        "commit": _git(root, "rev-parse", "HEAD") if in_clone else None,
+        "clean": _git(root, "status", "--porcelain") == "" if in_clone else None,
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
         "machine": {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count()},
         "rules": _rules(Path(benchmarks)),

@@ -64,15 +64,23 @@ def write_atomic(path: str | Path) -> Iterator[Path]:
 
 
 def save_arrays(path: str | Path, arrays: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> None:
-    """Write named tensors and JSON-able metadata as one safetensors file, atomically."""
+    """Write named tensors and JSON-able metadata as one safetensors file, atomically, with a checksum over both."""
     from safetensors.torch import save_file
 
+    whole = {name: array.detach().cpu().contiguous() for name, array in arrays.items()}
+    text = json.dumps(meta, sort_keys=True)
+    # One entry: safetensors writes several in random order, and the same contents must give the same bytes.
+    entry = json.dumps({"meta": text, "checksum": _checksum(whole, text)})
     with write_atomic(path) as temporary:
-        save_file(
-            {name: array.detach().cpu().contiguous() for name, array in arrays.items()},
-            temporary,
-            metadata={"memrnn": json.dumps(meta, sort_keys=True)},
-        )
+        save_file(whole, temporary, metadata={"memrnn": entry})
+
+
+def _checksum(arrays: Mapping[str, torch.Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {tuple(arrays[name].shape)}".encode())
+        digest.update(arrays[name].numpy())
+    return digest.hexdigest()
 
 
 def load_arrays(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -81,7 +89,8 @@ def load_arrays(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, An
     Returns:
         the tensors by name, and the metadata.
     Raises:
-        ValueError: the file is missing, is not a whole safetensors file, or was not written by this project.
+        ValueError: the file is missing, is not a whole safetensors file, was not written by this project, or has
+            changed since.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -90,9 +99,12 @@ def load_arrays(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, An
         raise ValueError(f"{path}: no such file; expected arrays written by an earlier stage. Run that stage again.")
     try:
         with safe_open(path, framework="pt") as file:
-            meta = json.loads((file.metadata() or {})["memrnn"])
-            return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118 (not a dict)
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            written = json.loads((file.metadata() or {})["memrnn"])
+        if written["checksum"] != _checksum(arrays, written["meta"]):
+            raise ValueError("contents that differ from those written")
+        return arrays, json.loads(written["meta"])
+    except (SafetensorError, LookupError, TypeError, ValueError, OSError) as error:
         raise ValueError(
             f"{path}: expected a whole safetensors file written by this project, found "
             f"{type(error).__name__}: {error}. Delete the file and run again."
@@ -149,7 +161,9 @@ def fingerprint(*parts: Any) -> str:
     digest = hashlib.sha256()
 
     def add(part: Any) -> None:
+        # Every part states its length, so that no two different lists of parts give the same bytes.
         if isinstance(part, Mapping):
+            digest.update(f"{{{len(part)}".encode())
             for key in sorted(part):
                 add((key, part[key]))
         elif isinstance(part, str) and Path(part).is_file():
@@ -159,7 +173,8 @@ def fingerprint(*parts: Any) -> str:
             for each in part:
                 add(each)
         else:
-            digest.update(f"{type(part).__name__}:{part};".encode())
+            text = str(part)
+            digest.update(f"{type(part).__name__}{len(text)}:{text}".encode())
 
     for part in parts:
         add(part)

@@ -100,7 +100,8 @@ def search(
         the states, one for each budget.
     Source: the published search (Adam on the sum of S^2, h clipped).
     """
-    state = tuple(part.clone() for part in start)
+    # Fused Adam goes through memory, whatever the strides: state and gradient must lie alike.
+    state = tuple(part.clone(memory_format=torch.contiguous_format) for part in start)
     optimiser = torch.optim.Adam(state, lr=learning_rate, fused=True)
     found = []
     for step in range(max(budgets)):
@@ -109,7 +110,7 @@ def search(
                 group["lr"] = learning_rate * drop_factor
         _, gradient = squared_speed(state)
         for part, slope in zip(state, gradient, strict=True):
-            part.grad = slope
+            part.grad = slope.contiguous()
         optimiser.step()
         state[0].clamp_(-1, 1)
         if step + 1 in budgets:
@@ -153,7 +154,8 @@ def find(
         rows = []
         for budget, state in zip(budgets, found, strict=True):
             position = _position(networks, state)
-            apart = torch.cdist(position, position)  # (networks, classes, classes)
+            # (networks, classes, classes); cdist's shortcut for many points would blur distances below 0.01
+            apart = torch.cdist(position, position, compute_mode="donot_use_mm_for_euclid_dist")
             apart.diagonal(dim1=1, dim2=2).fill_(torch.inf)
             nearest = apart.min(-1)
             columns = {

@@ -27,7 +27,7 @@ Penalty = Callable[[Networks, Sequence[torch.Generator]], Tensor]
 
 
 class NotFinite(ArithmeticError):
-    """The loss of a network stopped being a finite number."""
+    """The loss or a weight of a network stopped being a finite number."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,9 @@ class _Run:
                     arrays[f"{moment}.{name}"] = self.optimiser.state[values][moment]
         for name, generators in self.streams.items():
             arrays[f"stream.{name}"] = torch.stack([generator.get_state() for generator in generators])
-        meta = {"fingerprint": fingerprint, "step": self.step, "rows": self.rows}
+        # As pairs, because JSON objects are written in the order of their keys and the table has its own.
+        rows = [list(row.items()) for row in self.rows]
+        meta = {"fingerprint": fingerprint, "step": self.step, "rows": rows}
         record.save_arrays(folder / "resume.safetensors", arrays, meta)
 
     def restore(self, folder: Path, fingerprint: str) -> bool:
@@ -109,8 +111,8 @@ class _Run:
                     }
         for name, generators in self.streams.items():
             for generator, state in zip(generators, arrays[f"stream.{name}"], strict=True):
-                generator.set_state(state)
-        self.step, self.rows = meta["step"], meta["rows"]
+                generator.set_state(state.clone())  # torch reads a view from the start of what it is a view of
+        self.step, self.rows = meta["step"], [dict(row) for row in meta["rows"]]
         return True
 
 
@@ -134,7 +136,8 @@ def run(
         the trained networks; the weights at every checkpoint, each tensor (checkpoints, networks, ...); and the
         training table with a row per network and logged step.
     Raises:
-        NotFinite: the loss of a network is NaN or infinite; checkpoints taken before are kept in `folder`.
+        NotFinite: a network's loss, or a weight about to be kept, is NaN or infinite; the checkpoints taken before are
+            kept in `folder`.
     """
     parameters = {name: values.clone().requires_grad_() for name, values in start.parameters.items()}
     networks = nets.from_parameters(start.cell.name, parameters, start.seeds, start.phases)
@@ -152,7 +155,11 @@ def run(
     bar = tqdm(total=plan.steps, initial=state.step, unit="step", disable=None, leave=False, mininterval=1)
     while True:
         stage = plan.schedule.at(min(state.step, plan.steps - 1))
-        if state.step % plan.log_every == 0 or state.step == plan.steps:
+        if state.step in plan.checkpoints or state.step == plan.steps:
+            finite = torch.stack([values.isfinite().flatten(1).all(1) for values in parameters.values()]).all(0)
+            _check_finite("the weights are", finite, start, state.step)
+        due = state.step % plan.log_every == 0 or state.step == plan.steps
+        if due and not (state.rows and state.rows[-1]["step"] == state.step):  # a resumed run has this step's rows
             state.rows += (rows := _evaluate(networks, images, plan, stage, state.step, penalty))
             _log_progress(logger, rows, state.step, plan.steps, (state.step - first) / (time.monotonic() - began))
         if state.step in plan.checkpoints:
@@ -175,7 +182,7 @@ def run(
         losses = trials.loss(forward(networks, x), drawn, stage, plan.full.steps)
         if penalty is not None:
             losses = losses + penalty(networks, state.streams["penalty"])
-        _check_finite(losses, start, state.step)
+        _check_finite("the loss is", losses.isfinite(), start, state.step)
         state.optimiser.zero_grad()
         losses.sum().backward()
         state.optimiser.step()
@@ -193,15 +200,15 @@ def _checkpoint_path(folder: Path, step: int) -> Path:
     return folder / f"step{step}.safetensors"
 
 
-def _check_finite(losses: Tensor, networks: Networks, step: int) -> None:
-    if not losses.isfinite().all():
+def _check_finite(what: str, finite: Tensor, networks: Networks, step: int) -> None:
+    if not finite.all():
         bad = [
             f"{label['seed']} ({label['phase']})"
-            for label, good in zip(networks.labels, losses.isfinite(), strict=True)
+            for label, good in zip(networks.labels, finite, strict=True)
             if not good
         ]
         raise NotFinite(
-            f"the loss is not finite at training step {step} for seed {', '.join(bad)}; "
+            f"{what} not finite at training step {step} for seed {', '.join(bad)}; "
             "the checkpoints before it are kept. A lower learning rate usually helps."
         )
 

@@ -1,0 +1,170 @@
+"""Blocks of seeds, ensembles, and which library modules a script stands on."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from memrnn import planning
+
+ROOT = Path(__file__).parents[1]
+LIBRARY = ROOT / "workflow" / "lib"
+SCRIPTS = sorted((ROOT / "workflow" / "scripts").glob("*.py"))
+
+seed_lists = st.lists(st.integers(0, 60), unique=True, min_size=1, max_size=25)
+
+
+# ------------------------------------------------------------------------------------------------------------ blocks
+
+
+@pytest.mark.parametrize(
+    ("seeds", "size", "expected"),
+    [
+        ([0, 1, 2, 3], 4, {"seeds0-3": [0, 1, 2, 3]}),
+        ([0, 1, 2], 2, {"seeds0-1": [0, 1], "seeds2": [2]}),
+        ([0, 5, 6, 7], 4, {"seeds0_5-7": [0, 5, 6, 7]}),
+        ([3, 2, 1], 3, {"seeds3_2_1": [3, 2, 1]}),
+        ([7], 10, {"seeds7": [7]}),
+        ([9, 10, 1, 11], 2, {"seeds9-10": [9, 10], "seeds1_11": [1, 11]}),
+    ],
+)
+def test_blocks_by_hand(seeds, size, expected):
+    found = planning.blocks(seeds, size)
+    assert found == expected
+    assert list(found) == list(expected)
+
+
+def spelled(name: str) -> list[int]:
+    """The seeds that a name spells out."""
+    found = []
+    for part in name.removeprefix("seeds").split("_"):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
+@given(seed_lists, st.integers(1, 30))
+def test_blocks_hold_all_seeds_in_order_and_are_named_by_them(seeds, size):
+    found = planning.blocks(seeds, size)
+    assert [seed for block in found.values() for seed in block] == seeds
+    assert [len(block) for block in found.values()][:-1] == [size] * (len(found) - 1)
+    assert 1 <= len(list(found.values())[-1]) <= size
+    for name, block in found.items():
+        assert spelled(name) == block
+        assert name.startswith("seeds")
+        assert set(name) <= set("seds0123456789-_")  # safe in a file's name and in a regular expression
+
+
+@given(seed_lists, st.lists(st.integers(61, 99), unique=True, max_size=9), st.integers(1, 6))
+def test_full_blocks_outlive_new_seeds(seeds, more, size):
+    before, after = planning.blocks(seeds, size), planning.blocks(seeds + more, size)
+    full = {name: block for name, block in before.items() if len(block) == size}
+    assert full.items() <= after.items()
+
+
+# --------------------------------------------------------------------------------------------------------- ensembles
+
+
+def test_ensembles_are_every_cell_under_every_protocol_of_the_stage():
+    config = {"cells": ["gru", "lstm"], "protocols": ["vocu", "nacu"], "regularise": {"protocols": ["vocu"]}}
+    assert planning.ensembles(config) == {
+        "train": [("gru", "vocu"), ("gru", "nacu"), ("lstm", "vocu"), ("lstm", "nacu")],
+        "regularise": [("gru", "vocu"), ("lstm", "vocu")],
+    }
+
+
+def test_a_configuration_is_put_in_order_where_it_lies():
+    inner = {"z": 1, "b": [{"d": 1, "c": 2}], "a": {"y": 0, "x": None}}
+    config = {"train": inner, "run": "digits"}
+    planning.put_in_order(config)
+    assert json.dumps(config) == (
+        '{"run": "digits", "train": {"a": {"x": null, "y": 0}, "b": [{"d": 1, "c": 2}], "z": 1}}'
+    )
+    assert config["train"] is inner  # Snakemake keeps hold of the same objects
+
+
+# ----------------------------------------------------------------------------------------------------- library files
+
+
+def modules(script: str) -> set[str]:
+    return {Path(path).stem for path in planning.library_files(ROOT / "workflow" / "scripts" / script, LIBRARY)}
+
+
+def test_scripts_stand_on_the_modules_they_should():
+    science = {"cells", "networks", "dataset", "record", "sources", "__init__"}
+    assert modules("dataset.py") == {"dataset", "record", "sources", "__init__"}
+    assert modules("train.py") == science | {"train", "trials", "protocols", "budget"}
+    assert modules("regularise.py") == science | {"train", "trials", "protocols", "budget", "regularise"}
+    assert modules("slow_points.py") == science | {"slow_points"}
+    assert modules("extrapolate.py") == science | {"extrapolate"}
+    # Summaries do not stand on networks: an edit of a cell reaches them through the tables alone.
+    assert modules("tables.py") == {"record", "__init__"}
+    assert modules("correlate.py") == {"correlate", "record", "__init__"}
+    assert modules("claims.py") == {"claims", "correlate", "record", "__init__"}
+    assert modules("figures.py") == {"figures", "record", "__init__"}
+    assert modules("provenance.py") == {"provenance", "record", "__init__"}
+
+
+IMPORTER = """
+import ast, json, os, sys
+import numpy, pandas, scipy.stats, torch, tqdm, PIL.Image, safetensors.torch  # once, before the forks
+sys.path.insert(0, sys.argv[1])
+for script in sys.argv[2:]:
+    tree = ast.parse(open(script).read())
+    tree.body = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    sys.stdout.flush()
+    if os.fork() == 0:
+        exec(compile(tree, script, "exec"), {})
+        found = [module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "memrnn"]
+        print(json.dumps([script, sorted(found)]), flush=True)
+        os._exit(0)
+    assert os.wait()[1] == 0, script
+"""
+
+
+def test_library_files_are_what_python_imports():
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTER, str(LIBRARY), *map(str, SCRIPTS)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    imported = dict(map(json.loads, done.stdout.splitlines()))
+    assert len(imported) == len(SCRIPTS) >= 11
+    for script in SCRIPTS:
+        # What a function imports when it is called is declared too, so there may be more than at import time.
+        assert set(imported[str(script)]) <= set(planning.library_files(script, LIBRARY)), script
+
+
+def package(folder: Path, **files: str) -> Path:
+    for name, text in {"__init__": "", **files}.items():
+        (folder / "memrnn").mkdir(parents=True, exist_ok=True)
+        (folder / "memrnn" / f"{name}.py").write_text(text)
+    return folder
+
+
+def test_every_way_of_importing_is_followed(tmp_path):
+    library = package(
+        tmp_path / "lib",
+        a="from memrnn.b import thing",
+        b="def late():\n    import memrnn.c\n",
+        c="from memrnn import d as other, b\nfrom memrnn.a import x",  # a circle
+        d="import numpy\nfrom pathlib import Path",
+        unused="",
+        numpy="",  # a module of ours that bears the name of a package is not that package
+    )
+    (tmp_path / "script.py").write_text("import memrnn.a\nfrom memrnn import __version__\nimport unused\n")
+    found = planning.library_files(tmp_path / "script.py", library)
+    assert [Path(path).stem for path in found] == ["__init__", "a", "b", "c", "d"]
+    assert all(Path(path).is_file() for path in found)
+    (tmp_path / "script.py").write_text("import json\n")
+    assert [Path(path).stem for path in planning.library_files(tmp_path / "script.py", library)] == ["__init__"]
+
+
+def test_a_script_with_an_error_is_named(tmp_path):
+    (tmp_path / "script.py").write_text("import (")
+    with pytest.raises(SyntaxError) as caught:
+        planning.library_files(tmp_path / "script.py", package(tmp_path / "lib"))
+    assert caught.value.filename == str(tmp_path / "script.py")

@@ -16,7 +16,7 @@ from PIL import Image
 from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config
 
-from memrnn import cells, config, dataset, protocols, sources
+from memrnn import cells, config, dataset, downloads, protocols, sources
 from memrnn.budget import step_of
 
 ROOT = Path(__file__).parents[1]
@@ -70,7 +70,8 @@ def test_every_override_is_valid_on_top_of_the_default(name):
 
 
 def test_planning_does_not_import_torch():
-    code = "import sys, memrnn.config; print(sorted({'torch', 'sklearn', 'PIL', 'pandas', 'numpy'} & set(sys.modules)))"
+    heavy = {"torch", "sklearn", "PIL", "pandas", "numpy", "pooch"}
+    code = f"import sys, memrnn.config; print(sorted({heavy} & set(sys.modules)))"
     ran = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT / "workflow/lib", capture_output=True, text=True, check=True
     )
@@ -152,8 +153,13 @@ REFUSED = [
     ("seeds", [True], r"seeds\[0\]: found True; allowed: a whole number"),
     ("seeds", 3, r"seeds: found 3; allowed: a list"),
     ("block_size", 0, "block_size: found 0; allowed: a whole number, at least 1"),
-    ("dataset.source", "mnist", r"dataset\.source: found 'mnist' \(text\); allowed: one of digits, folder"),
+    (
+        "dataset.source",
+        "svhn",
+        r"dataset\.source: found 'svhn' \(text\); allowed: one of digits, mnist, fashion_mnist,",
+    ),
     ("dataset.folder", 3, r"dataset\.folder: found 3; allowed: text or null"),
+    ("dataset.data_dir", "", r"dataset\.data_dir: found '' \(text\); allowed: text or null, at least 1 characters"),
     ("task", None, "task: found null; allowed: a section of keys"),
     ("task.steps", 1, r"task\.steps: found 1; allowed: a whole number, at least 2"),
     ("task.min_delay", 0, r"task\.min_delay: found 0; allowed: a whole number, at least 1"),
@@ -244,6 +250,16 @@ REFUSED = [
         "dataset.folder",
         "images",
         r"dataset\.folder: found 'images' \(text\); allowed: null, because dataset\.source is digits",
+    ),
+    (
+        "dataset.data_dir",
+        "files",
+        r"dataset\.data_dir: found 'files' \(text\); allowed: null, because dataset\.source is digits",
+    ),
+    (
+        "dataset",
+        {"source": "mnist", "folder": None, "data_dir": "nowhere"},
+        r"dataset\.data_dir: found 'nowhere' \(text\); .* a folder with the files of mnist\. nowhere: no such folder",
     ),
     ("task.min_delay", 20, r"task\.min_delay: found 20; allowed: below task\.steps, 20"),
     (
@@ -464,7 +480,7 @@ def test_a_folder_of_images_sets_the_number_of_classes(tmp_path):
         for name in ("cat", "dog", "owl"):
             (tmp_path / split / name).mkdir(parents=True)
             Image.new("L", (2, 2)).save(tmp_path / split / name / "1.png")
-    folder = ("dataset", {"source": "folder", "folder": str(tmp_path)})
+    folder = ("dataset", {"source": "folder", "folder": str(tmp_path), "data_dir": None})
     (line,) = problems(changed(folder))
     assert (
         line.startswith("protocol_settings.vocu.values: found [2, 3, 4")
@@ -478,6 +494,19 @@ def test_a_folder_of_images_sets_the_number_of_classes(tmp_path):
     assert line.startswith(
         f"dataset.folder: found '{tmp_path}' (text); allowed: a tree of images. {tmp_path}/test/owl: "
     )
+
+
+@pytest.mark.parametrize("source", ["mnist", "fashion_mnist", "mnist10k"])
+def test_a_data_dir_must_hold_the_files_of_the_source_before_anything_runs(tmp_path, source):
+    made = changed(("dataset", {"source": source, "folder": None, "data_dir": str(tmp_path)}))
+    names = [archive.name for archive in downloads.COLLECTIONS[source].archives]
+    (line,) = problems(made)
+    assert line.startswith(f"dataset.data_dir: found '{tmp_path}' (text); allowed: null, to download, or a folder")
+    assert f"lacks {', '.join(names)}; expected" in line
+    for name in names:
+        (tmp_path / name.removesuffix(".gz")).touch()  # what is in them is not read at planning time
+    config.validate(made, SCHEMA_PATH)
+    config.validate(changed(("dataset.source", source)), SCHEMA_PATH)
 
 
 # ---------------------------------------------------------------- no mutation raises anything else

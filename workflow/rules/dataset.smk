@@ -13,7 +13,7 @@ rule dataset:
     threads: 1
     resources:
         mem_mb=2000,
-        runtime=10,
+        runtime=30,
     params:
         dataset=config["dataset"],
     message:

@@ -19,6 +19,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError, validators
 
 from memrnn.budget import step_of
+from memrnn.downloads import COLLECTIONS, given
 from memrnn.sources import class_names
 
 TYPE_NAMES = {
@@ -184,6 +185,19 @@ def _check_dataset(config: Mapping[str, Any]) -> Iterator[Problem]:
         yield "dataset.folder", folder, f"null, because dataset.source is {source}"
 
 
+def _check_data_dir(config: Mapping[str, Any]) -> Iterator[Problem]:
+    source, data_dir = config["dataset"]["source"], config["dataset"]["data_dir"]
+    if data_dir is None:
+        return
+    if source not in COLLECTIONS:
+        yield "dataset.data_dir", data_dir, f"null, because dataset.source is {source}"
+        return
+    try:
+        given(source, data_dir)
+    except ValueError as error:
+        yield "dataset.data_dir", data_dir, f"null, to download, or a folder with the files of {source}. {error}"
+
+
 def _check_task(config: Mapping[str, Any]) -> Iterator[Problem]:
     steps, delay = config["task"]["steps"], config["task"]["min_delay"]
     if delay >= steps:
@@ -320,6 +334,7 @@ def _check_budgets(config: Mapping[str, Any]) -> Iterator[Problem]:
 # each check, and the keys that it reads
 CHECKS: dict[Callable[[Mapping[str, Any]], Iterator[Problem]], tuple[str, ...]] = {
     _check_dataset: ("dataset",),
+    _check_data_dir: ("dataset",),
     _check_task: ("task",),
     _check_learning_rate_drop: ("train.learning_rate_drop",),
     _check_checkpoints: ("train.checkpoints", "train.steps"),

@@ -15,11 +15,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from memrnn import idx
+from memrnn.downloads import COLLECTIONS, locate
 from memrnn.record import load_arrays, save_arrays
 from memrnn.sources import class_names, folder_tree
 
 DIGITS_HELD_OUT = 397
-DIGITS_SPLIT_SEED = 0  # part of the data set's definition, so it is not a setting
+SPLIT_SEED = 0  # part of a data set's definition, so it is not a setting
 GREY_MODES = {"1", "L", "LA", "I", "I;16"}  # of those that Pillow gives PNG and JPEG files
 
 
@@ -98,7 +100,7 @@ def build(settings: Mapping[str, Any]) -> ImageSet:
     """Read the configured image source.
 
     Args:
-        settings: the config's section `dataset`, {source, folder}.
+        settings: the config's section `dataset`, {source, folder, data_dir}.
     Raises:
         ValueError: the source is unknown, or its files are not as they must be.
     """
@@ -152,9 +154,9 @@ def assemble(
         name=name,
         shape=shape,
         classes=tuple(classes),
-        train_images=torch.from_numpy(pixels.astype(np.float32)),
+        train_images=torch.from_numpy(pixels.astype(np.float32, copy=False)),
         train_labels=torch.from_numpy(train[1][kept].astype(np.int64)),
-        test_images=torch.from_numpy(test[0][order].astype(np.float32)),
+        test_images=torch.from_numpy(test[0][order].astype(np.float32, copy=False)),
         test_labels=torch.from_numpy(test[1][order].astype(np.int64)),
         mean=float(pixels.mean(dtype=np.float64)),
         std=float(pixels.std(dtype=np.float64)),
@@ -174,10 +176,40 @@ def digits(settings: Mapping[str, Any]) -> ImageSet:
     images, labels = load_digits(return_X_y=True)
     checksum = hashlib.sha256(images.astype(np.uint8).tobytes() + labels.astype(np.uint8).tobytes()).hexdigest()
     train_images, test_images, train_labels, test_labels = train_test_split(
-        images / 16, labels, test_size=DIGITS_HELD_OUT, random_state=DIGITS_SPLIT_SEED, stratify=labels
+        images / 16, labels, test_size=DIGITS_HELD_OUT, random_state=SPLIT_SEED, stratify=labels
     )
     train, test = (train_images, train_labels), (test_images, test_labels)
     return assemble("digits", (8, 8, 1), class_names(settings), train, test, checksum)
+
+
+def collection(settings: Mapping[str, Any]) -> ImageSet:
+    """A published set of images in IDX files, as `memrnn.downloads.COLLECTIONS` has it; pixels 0 to 255 become 0 to 1.
+
+    A collection that is published whole is split, stratified by class and always in the same way. The checksum covers
+    pixels and labels in the files' order, so it does not depend on how the files are packed.
+
+    Raises:
+        ValueError: as `memrnn.downloads.locate` and `memrnn.idx.read`.
+    """
+    name = settings["source"]
+    source, paths, digest = COLLECTIONS[name], locate(settings), hashlib.sha256()
+    parts: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for key, part in source.parts.items():
+        images = idx.read(paths[part.images.name], (part.count, *source.shape), part.images.contents_md5)
+        labels = idx.read(paths[part.labels.name], (part.count,), part.labels.contents_md5, below=len(source.classes))
+        digest.update(images.data)
+        digest.update(labels.data)
+        parts[key] = (images.reshape(part.count, -1), labels)
+    if "whole" in parts:
+        from sklearn.model_selection import train_test_split  # takes a second, and published splits do not need it
+
+        images, labels = parts.pop("whole")
+        train_images, test_images, train_labels, test_labels = train_test_split(
+            images, labels, test_size=source.held_out, random_state=SPLIT_SEED, stratify=labels
+        )
+        parts = {"train": (train_images, train_labels), "test": (test_images, test_labels)}
+    train, test = ((images / np.float32(255), labels) for images, labels in (parts["train"], parts["test"]))
+    return assemble(name, (*source.shape, 1), source.classes, train, test, digest.hexdigest())
 
 
 def folder(settings: Mapping[str, Any]) -> ImageSet:
@@ -257,4 +289,8 @@ def _pixels(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("L"), dtype=np.float32)[..., None] / 255
 
 
-SOURCES: dict[str, Callable[[Mapping[str, Any]], ImageSet]] = {"digits": digits, "folder": folder}
+SOURCES: dict[str, Callable[[Mapping[str, Any]], ImageSet]] = {
+    "digits": digits,
+    **dict.fromkeys(COLLECTIONS, collection),
+    "folder": folder,
+}

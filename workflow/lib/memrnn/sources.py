@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from memrnn.downloads import COLLECTIONS, given
+
 SPLITS = ("train", "test")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -81,7 +83,7 @@ def class_names(settings: Mapping[str, Any]) -> list[str]:
     """Class names of the configured image source, in the order of their numbers.
 
     Args:
-        settings: the config's section `dataset`, {source, folder}.
+        settings: the config's section `dataset`, {source, folder, data_dir}.
     Raises:
         ValueError: the source's files are not as they must be.
     """
@@ -89,7 +91,13 @@ def class_names(settings: Mapping[str, Any]) -> list[str]:
 
 
 def image_files(settings: Mapping[str, Any]) -> list[str]:
-    """Files of the configured source that images are read from; none where a package holds them."""
+    """The user's files that images are read from; none where a package holds them, or they come from the cache.
+
+    Raises:
+        ValueError: as `folder_tree` and `memrnn.downloads.given`.
+    """
+    if settings["source"] in COLLECTIONS and settings["data_dir"] is not None:
+        return [str(path) for path in given(settings["source"], settings["data_dir"]).values()]
     if settings["folder"] is None:
         return []
     tree = folder_tree(settings["folder"])
@@ -103,5 +111,6 @@ def _visible(folder: Path, kind: Callable[[os.DirEntry], bool]) -> list[str]:
 
 CLASSES: dict[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "digits": lambda settings: [str(digit) for digit in range(10)],
+    **dict.fromkeys(COLLECTIONS, lambda settings: list(COLLECTIONS[settings["source"]].classes)),
     "folder": lambda settings: folder_classes(settings["folder"]),
 }

@@ -1,5 +1,6 @@
 """A finished smoke run, made once for all tests that look at one."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -38,16 +39,28 @@ def copy_workflow(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone in which the smoke configuration has run from end to end, report included.
+    """A clone in which the smoke configuration has run from end to end, report included; not to be changed.
 
-    The file `seconds` in it holds how long the run took.
+    One for all test processes: the first makes it, the others wait. The file `seconds` in it, written last, holds how
+    long the run took, `stdout.txt` what it printed.
     """
-    clone = copy_workflow(tmp_path_factory.mktemp("smoke") / "clone")
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    clone = base / "smoke" / "clone"
+    with open(base / "smoke.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (clone / "seconds").exists():
+            shutil.rmtree(clone, ignore_errors=True)
+            _run_smoke(copy_workflow(clone))
+    return clone
+
+
+def _run_smoke(clone: Path) -> None:
     began = time.monotonic()
     done = snakemake(clone, "--cores", "2", "--configfile", "config/smoke.yaml")
+    seconds = time.monotonic() - began
     assert done.returncode == 0, done.stdout
-    (clone / "seconds").write_text(str(time.monotonic() - began))
     (clone / "stdout.txt").write_text(done.stdout)
     done = snakemake(clone, "--configfile", "config/smoke.yaml", "--report", "results/smoke/report.html")
     assert done.returncode == 0, done.stdout
-    return clone
+    (clone / "seconds").write_text(str(seconds))

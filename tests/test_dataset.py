@@ -82,10 +82,14 @@ def test_digits_are_the_source_images_and_no_image_is_in_both_splits(digits):
     assert splits[0] <= source and splits[1] <= source and not splits[0] & splits[1]
 
 
-def test_digits_statistics_are_of_the_balanced_training_pixels(digits):
-    pixels = digits.train_images.double()
-    assert digits.mean == pytest.approx(pixels.mean().item(), abs=1e-9)
-    assert digits.std == pytest.approx(pixels.std(correction=0).item(), abs=1e-9)
+def test_digits_statistics_are_of_all_training_pixels(digits):
+    everything = load_digits(return_X_y=True)[0] / 16
+    held_out = digits.test_images.double()
+    count = everything.size - held_out.numel()
+    mean = (everything.sum() - held_out.sum().item()) / count
+    assert digits.mean == pytest.approx(mean, abs=1e-9)
+    square = ((everything**2).sum() - held_out.square().sum().item()) / count
+    assert digits.std == pytest.approx((square - mean**2) ** 0.5, abs=1e-9)
     assert (digits.train_images.min(), digits.train_images.max()) == (0, 1)
 
 
@@ -201,9 +205,9 @@ def test_a_folder_of_grey_images(tree):
     assert made.train_labels.tolist() == [0, 0, 1, 1]
     assert torch.equal(made.test_images, torch.tensor([[0, 102], [102, 0], [51, 0]]) / 255)
     assert made.test_labels.tolist() == [0, 0, 1]
-    # by hand, in units of 51: 0 5 4 5 0 1 2 3 have the mean 2.5 and the mean square 10
-    assert made.mean == pytest.approx(2.5 * 51 / 255)
-    assert made.std == pytest.approx((10 - 2.5**2) ** 0.5 * 51 / 255)
+    # by hand: 0 51 102 153 9 9 204 255 0 255, with the image that was cut, sum to 1038 and their squares to 208242
+    assert made.mean == pytest.approx(103.8 / 255)
+    assert made.std == pytest.approx((20824.2 - 103.8**2) ** 0.5 / 255)
 
 
 def test_classes_known_at_planning_time_are_the_image_sets_classes(tree):

@@ -405,7 +405,7 @@ def test_a_collection_becomes_an_image_set(publish, data_dir):
     held_out = values_of(TEST_FILES["t10k-images-idx3-ubyte.gz"]).reshape(4, 6)[[2, 3, 0, 1]]  # labels 1 2 0 0
     assert made.test_labels.tolist() == [0, 0, 1, 2]
     assert torch.equal(made.test_images, torch.from_numpy(held_out.astype(np.float32)) / 255)
-    assert made.mean == pytest.approx(kept.mean() / 255) and made.std == pytest.approx(kept.std() / 255)
+    assert made.mean == pytest.approx(images.mean() / 255) and made.std == pytest.approx(images.std() / 255)
     pixels_and_labels = b"".join(values_of(packed).tobytes() for packed in FILES.values())
     assert made.checksum == hashlib.sha256(pixels_and_labels).hexdigest()
 
@@ -454,5 +454,5 @@ def test_the_real_mnist10k():
 def test_the_real_mnist_has_the_published_statistics():
     made = dataset.build(settings("mnist", Path(REAL)))
     assert made.counts("train").tolist() == [5421] * 10 and len(made.test_labels) == 10000
-    # published for all 60,000 images: 0.1307 and 0.3081; balancing shifts them a little
-    assert made.mean == pytest.approx(0.1307, abs=0.002) and made.std == pytest.approx(0.3081, abs=0.002)
+    # published for all 60,000 images
+    assert made.mean == pytest.approx(0.1307, abs=5e-5) and made.std == pytest.approx(0.3081, abs=5e-5)

@@ -37,8 +37,8 @@ class ImageSet:
         train_labels: (n,) int64, ascending.
         test_images: (m, pixels) float32 in [0, 1], held out; as many of each class as the source has.
         test_labels: (m,) int64, ascending.
-        mean: of all training pixels; the noise's mean and the held input.
-        std: of all training pixels; the noise's standard deviation.
+        mean: of all the source's training pixels; the noise's mean and the held input.
+        std: of all the source's training pixels; the noise's standard deviation.
         checksum: SHA-256 of the source, hexadecimal.
     Raises:
         ValueError: the parts disagree, a class is missing from a split, or the training pixels are all equal.
@@ -140,7 +140,8 @@ def assemble(
     """Sort the images of a source by class, cut the training classes to one size, and measure the pixels.
 
     Of a training class the first images in the source's order stay, as many as the smallest class has: all of that
-    class, its last one included (the published code never draws the last). The held-out images are not cut.
+    class, its last one included (the published code never draws the last). The held-out images are not cut. Mean and
+    standard deviation are of all training images, before the cut: so the published values for MNIST are.
 
     Args:
         name, shape, classes, checksum: as in `ImageSet`.
@@ -158,8 +159,8 @@ def assemble(
         train_labels=torch.from_numpy(train[1][kept].astype(np.int64)),
         test_images=torch.from_numpy(test[0][order].astype(np.float32, copy=False)),
         test_labels=torch.from_numpy(test[1][order].astype(np.int64)),
-        mean=float(pixels.mean(dtype=np.float64)),
-        std=float(pixels.std(dtype=np.float64)),
+        mean=float(train[0].mean(dtype=np.float64)),
+        std=float(train[0].std(dtype=np.float64)),
         checksum=checksum,
     )
 

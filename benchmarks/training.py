@@ -80,7 +80,7 @@ def one_step(setting: str, cell: str, count: int, batch: int, pixels: int, units
 
 def measure(size: str, cell: str, count: int, threads: int, rounds: int) -> list[dict[str, object]]:
     """Rows of the benchmark table for one size, cell and number of networks."""
-    torch.set_num_threads(threads)
+    record.prepare_process(threads)
     steps = {setting: one_step(setting, cell, count, **SIZES[size]) for setting in ("plain", "torch_nn", "exact")}
     taken: dict[str, list[float]] = {setting: [] for setting in steps}
     for turn in range(rounds + 2):

@@ -1,13 +1,11 @@
 """Accuracy of one block of networks at delays longer than any in training."""
 
-import torch
-
 from memrnn import dataset, networks, record
 from memrnn.extrapolate import extrapolate
 
 settings, task = snakemake.params.extrapolate, snakemake.params.task
 log = record.log_to(snakemake.log[0], "extrapolate")
-torch.set_num_threads(snakemake.threads)
+record.prepare_process(snakemake.threads)
 
 images = dataset.load(snakemake.input.images)
 ensemble, meta = networks.load(snakemake.input.networks)

@@ -11,7 +11,7 @@ from memrnn.regularise import MODES, in_modes, points_of_modes, speed_penalty
 
 settings, task, modes = snakemake.params.regularise, snakemake.params.task, snakemake.params.modes
 log = record.log_to(snakemake.log[0], "regularise")
-torch.set_num_threads(snakemake.threads)
+record.prepare_process(snakemake.threads)
 
 images = dataset.load(snakemake.input.images)
 before, meta = networks.load(snakemake.input.networks)

@@ -7,7 +7,7 @@ from memrnn.slow_points import centroids, find
 
 settings = snakemake.params.slow_points
 log = record.log_to(snakemake.log[0], "slow_points")
-torch.set_num_threads(snakemake.threads)
+record.prepare_process(snakemake.threads)
 
 images = dataset.load(snakemake.input.images)
 ensemble, meta = networks.load(snakemake.input.networks)

@@ -12,7 +12,7 @@ from memrnn.protocols import Stage, schedule
 cell, protocol = snakemake.wildcards.cell, snakemake.wildcards.protocol
 settings, task, seeds = snakemake.params.train, snakemake.params.task, snakemake.params.seeds
 log = record.log_to(snakemake.log[0], "train")
-torch.set_num_threads(snakemake.threads)
+record.prepare_process(snakemake.threads)
 
 images = dataset.load(snakemake.input.images)
 full = Stage(len(images.classes), task["steps"])

@@ -9,7 +9,7 @@ differentiation then gives it sequences and speed gradients. GRU and LSTM have b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -39,11 +39,6 @@ class Weights(NamedTuple):
     def drive(self, x: Tensor) -> Tensor:
         """W x + b of inputs (networks, batch, inputs), (networks, batch, gates * units)."""
         return torch.baddbmm(self.bias.unsqueeze(1), x, self.inputs)
-
-
-def _tanh_(x: Tensor) -> Tensor:
-    # 2 s(2x) - 1 is tanh to rounding and three times as fast as torch's tanh on a CPU.
-    return x.mul_(2).sigmoid_().mul_(2).sub_(1)
 
 
 class Cell:
@@ -135,112 +130,129 @@ class GRU(Cell):
 
     def advance(self, weights: Weights, state: State, x: Tensor) -> State:
         (h,) = state
-        zr, n, _ = _gru_gates_(h, *_split(weights.drive(x), 2), *_split(weights.recurrent, 2))
-        return (torch.lerp(h, n, zr[..., : h.shape[-1]]),)
+        z, _, n, _ = _gru_gates(h, weights.recurrent, weights.drive(x))
+        return (torch.lerp(h, n, z),)
 
     def sequence(self, weights: Weights, x: Tensor) -> Tensor:
         return _GRUSequence.apply(*weights, x)
 
     def squared_speed_gradient(self, recurrent: Tensor, state: State, drive: Tensor) -> tuple[Tensor, State]:
         (h,) = state
-        zr_weight, n_weight = _split(recurrent, 2)
-        drive = drive.expand(-1, h.shape[1], -1).clone()
-        zr, n, _ = _gru_gates_(h, *_split(drive, 2), zr_weight, n_weight)
-        change = zr[..., : h.shape[-1]] * (n - h)
-        _, da_zr, dh = _gru_backward(change, h, zr, n, zr_weight, n_weight)
-        dh = torch.baddbmm(dh, da_zr, zr_weight.transpose(1, 2))
-        return change.square().sum(-1), ((dh - change).mul_(2),)
+        units = h.shape[-1]
+        z, r, n, zr = _gru_gates(h, recurrent, drive)
+        change = z * (n - h)
+        d_rh = tanh_backward(change * z, n) @ recurrent[..., 2 * units :].mT
+        d_zr = sigmoid_backward(torch.cat([(n - h).mul_(change), d_rh * h], -1), zr)
+        dh = torch.baddbmm(d_rh.mul_(r).addcmul_(change, z, value=-1), d_zr, recurrent[..., : 2 * units].mT)
+        return change.square().sum(-1), (dh.mul_(2),)
 
 
-def _split(columns: Tensor, gates: int) -> tuple[Tensor, Tensor]:
-    """The first `gates` blocks of columns (the logistic gates) and the last block (the candidate)."""
-    units = columns.shape[-1] // (gates + 1)
-    return columns[..., : gates * units], columns[..., gates * units :]
-
-
-def _gru_gates_(
-    h: Tensor, zr: Tensor, n: Tensor, zr_weight: Tensor, n_weight: Tensor, out_rh: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Turn the drives of (z, r) and n, in place, into the gates; also returns r * h."""
-    zr.baddbmm_(h, zr_weight).sigmoid_()
-    rh = torch.mul(zr[..., h.shape[-1] :], h, out=out_rh)
-    _tanh_(n.baddbmm_(rh, n_weight))
-    return zr, n, rh
-
-
-def _gru_backward(
-    dh: Tensor, h: Tensor, zr: Tensor, n: Tensor, zr_weight: Tensor, n_weight: Tensor,
-    out_n: Tensor | None = None, out_zr: Tensor | None = None,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    """Gradients of one GRU step: of the preactivations of n and of (z, r), and of h but for the product with zr_weight.
-
-    Args:
-        dh: gradient with respect to the step's result; (networks, batch, units), as h and n.
-        zr: the two gates after the logistic function, (networks, batch, 2 * units).
-    """
+def _gru_gates(h: Tensor, recurrent: Tensor, drive: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """z, r, n and (z, r) of one step from the state h, (networks, batch, units)."""
     units = h.shape[-1]
-    z, r = zr[..., :units], zr[..., units:]
-    da_n = torch.empty_like(n) if out_n is None else out_n
-    da_zr = torch.empty_like(zr) if out_zr is None else out_zr
-    tanh_backward(dh * z, n, grad_input=da_n)
-    d_rh = da_n @ n_weight.transpose(1, 2)
-    sigmoid_backward(dh * (n - h), z, grad_input=da_zr[..., :units])
-    sigmoid_backward(d_rh * h, r, grad_input=da_zr[..., units:])
-    return da_n, da_zr, d_rh.mul_(r).add_(dh).addcmul_(dh, z, value=-1)
+    zr = (drive[..., : 2 * units] + h @ recurrent[..., : 2 * units]).sigmoid_()
+    z, r = zr.chunk(2, -1)
+    n = torch.tanh(drive[..., 2 * units :] + (r * h) @ recurrent[..., 2 * units :])
+    return z, r, n, zr
+
+
+# Sequences. A step costs as much in calls as in arithmetic, so a loop over time makes as few as it can: one product
+# with the inputs and the state stacked; views made beforehand; in the backward loop only what depends on later steps,
+# every other factor computed for all steps at once. Everything is (time, networks, units, batch): a gate of a network
+# lies in one piece. Candidates come doubled, as 2 s(2a) - 1 = tanh a is cheaper than tanh and doubling is exact.
+
+
+def _stack_inputs(x: Tensor, steps: int, units: int) -> Tensor:
+    """Room for inputs above states, (steps, networks, inputs + units, batch), the inputs filled in."""
+    networks, time, batch, inputs = x.shape
+    stacked = x.new_zeros(steps, networks, inputs + units, batch)
+    stacked[:time, :, :inputs] = x.permute(1, 0, 3, 2)
+    return stacked
+
+
+def _stack_weights(inputs: Tensor, recurrent: Tensor) -> Tensor:
+    """Weights of inputs above states, (networks, columns, inputs + units)."""
+    return torch.cat([inputs, recurrent], 1).mT.contiguous()
+
+
+def _by_network(values: Tensor) -> Tensor:
+    """(time, networks, units, batch) as (networks, units, time * batch)."""
+    return values.permute(1, 2, 0, 3).flatten(2)
+
+
+def _back_in_time(*series: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Steps of several (time, ...) tensors together, from the last to the first."""
+    return zip(*(reversed(each.unbind()) for each in series), strict=True)
 
 
 class _GRUSequence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, recurrent: Tensor, bias: Tensor, x: Tensor) -> Tensor:
-        networks, steps, batch, _ = x.shape
-        units = recurrent.shape[1]
-        weights = _split(recurrent, 2)
-        zr_all, n_all = _project(x, inputs, bias, 2)
-        h_all = x.new_zeros(networks, steps + 1, batch, units)
-        rh_all = x.new_empty(networks, steps, batch, units)
-        for t in range(steps):
-            zr, n, _ = _gru_gates_(h_all[:, t], zr_all[:, t], n_all[:, t], *weights, out_rh=rh_all[:, t])
-            torch.lerp(h_all[:, t], n, zr[..., :units], out=h_all[:, t + 1])
-        ctx.save_for_backward(inputs, recurrent, x, zr_all, n_all, h_all, rh_all)
-        return h_all[:, 1:]
+        (_, steps, _, width), units = x.shape, recurrent.shape[1]
+        weight = _stack_weights(inputs, recurrent)
+        weight[:, 2 * units :] *= 2
+        zr_weight, n_weight = weight.split([2 * units, units], 1)
+        zr_bias, n_bias = bias[:, : 2 * units, None], bias[:, 2 * units :, None] * 2
+        xh = _stack_inputs(x, steps + 1, units)  # x above h, before every step
+        xr = xh[:-1].clone()  # x above r * h
+        h, rh = xh[:, :, width:], xr[:, :, width:]
+        zr = torch.empty_like(h[:-1]).repeat(1, 1, 2, 1)
+        n = torch.empty_like(h[:-1])
+        z, r = zr.chunk(2, 2)
+        h_t = h.unbind()
+        minus_one = n.new_full((), -1)
+        series = (xh[:-1], xr, rh, zr, z, r, n)
+        for before, after, xh_t, xr_t, rh_t, zr_t, z_t, r_t, n_t in zip(
+            h_t[:-1], h_t[1:], *(each.unbind() for each in series), strict=True
+        ):
+            torch.baddbmm(zr_bias, zr_weight, xh_t, out=zr_t).sigmoid_()
+            torch.mul(r_t, before, out=rh_t)
+            torch.baddbmm(n_bias, n_weight, xr_t, out=n_t).sigmoid_()
+            torch.add(minus_one, n_t, alpha=2, out=n_t)
+            torch.lerp(before, n_t, z_t, out=after)
+        ctx.save_for_backward(inputs, recurrent, xh, xr, zr, n)
+        return h[1:].permute(1, 0, 3, 2)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        inputs, recurrent, x, zr_all, n_all, h_all, rh_all = ctx.saved_tensors
-        zr_weight, n_weight = _split(recurrent, 2)
-        drive_grad = x.new_empty(*x.shape[:3], recurrent.shape[2])
-        da_zr_all, da_n_all = _split(drive_grad, 2)
-        dh = grad[:, -1]
-        for t in range(n_all.shape[1] - 1, -1, -1):
-            _, da_zr, dh = _gru_backward(
-                dh, h_all[:, t], zr_all[:, t], n_all[:, t], zr_weight, n_weight, da_n_all[:, t], da_zr_all[:, t]
-            )
-            if t:
-                dh.baddbmm_(da_zr, zr_weight.transpose(1, 2)).add_(grad[:, t - 1])
-        flat = drive_grad.flatten(1, 2)
-        recurrent_grad = torch.empty_like(recurrent)
-        before = h_all[:, :-1].flatten(1, 2)
-        for factor, gate_grad, out in zip(
-            (before, rh_all.flatten(1, 2)), _split(flat, 2), _split(recurrent_grad, 2), strict=True
-        ):
-            torch.bmm(factor.transpose(1, 2), gate_grad, out=out)
-        return _input_gradients(ctx, inputs, x, flat, recurrent_grad)
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        inputs, recurrent, xh, xr, zr, n = ctx.saved_tensors
+        units, width = recurrent.shape[1], inputs.shape[1]
+        zr_weight, n_weight = recurrent[..., : 2 * units].contiguous(), recurrent[..., 2 * units :].contiguous()
+        z, r = zr.chunk(2, 2)
+        h = xh[:-1, :, width:]
+        n_slope = tanh_backward(z, n)  # of h after the step with respect to the preactivation of n; so z_slope
+        z_slope = sigmoid_backward(n - h, z)
+        r_slope = sigmoid_backward(h, r)  # of r * h
+        keep = 1 - z
+        da_zr, da_n = torch.empty_like(zr), torch.empty_like(n)
+        series = (n_slope, z_slope, r_slope, keep, r, da_zr, *da_zr.chunk(2, 2), da_n)
+        grad = grad.permute(1, 0, 3, 2).contiguous()
+        dh = grad[-1]
+        earlier = torch.cat([torch.zeros_like(grad[:1]), grad[:-1]])
+        for into, n_s, z_s, r_s, keep_t, r_t, out_zr, out_z, out_r, out_n in _back_in_time(earlier, *series):
+            torch.mul(dh, n_s, out=out_n)
+            d_rh = torch.bmm(n_weight, out_n)
+            torch.mul(dh, z_s, out=out_z)
+            torch.mul(d_rh, r_s, out=out_r)
+            dh = into.addcmul_(dh, keep_t).addcmul_(d_rh, r_t).baddbmm_(zr_weight, out_zr)
+        flat_zr, flat_n = _by_network(da_zr), _by_network(da_n)
+        weight_grad = torch.cat([_by_network(xh[:-1]) @ flat_zr.mT, _by_network(xr) @ flat_n.mT], -1)
+        return _gradients(ctx, inputs, weight_grad, torch.cat([flat_zr, flat_n], 1), grad.shape)
 
 
-def _project(x: Tensor, inputs: Tensor, bias: Tensor, gates: int) -> tuple[Tensor, Tensor]:
-    """Drives of all steps, apart for logistic gates and candidate, each (networks, time, batch, columns)."""
-    flat = x.flatten(1, 2)
-    parts = zip(_split(bias.unsqueeze(1), gates), _split(inputs, gates), strict=True)
-    first, second = (torch.baddbmm(b, flat, w).unflatten(1, x.shape[1:3]) for b, w in parts)
-    return first, second
-
-
-def _input_gradients(
-    ctx: Any, inputs: Tensor, x: Tensor, flat: Tensor, recurrent_grad: Tensor
+def _gradients(
+    ctx: Any, inputs: Tensor, weight_grad: Tensor, da: Tensor, shape: torch.Size
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Gradients in the order of a sequence's arguments; `flat` is the drive's, (networks, time * batch, columns)."""
-    x_grad = (flat @ inputs.transpose(1, 2)).unflatten(1, x.shape[1:3]) if ctx.needs_input_grad[3] else None
-    return x.flatten(1, 2).transpose(1, 2) @ flat, recurrent_grad, flat.sum(1), x_grad
+    """Gradients in the order of a sequence's arguments.
+
+    Args:
+        weight_grad: of the weights of inputs above states, (networks, inputs + units, columns).
+        da: of the preactivations, (networks, columns, time * batch).
+        shape: (time, networks, units, batch).
+    """
+    width = inputs.shape[1]
+    x_grad = (inputs @ da).mT.unflatten(1, (shape[0], shape[3])) if ctx.needs_input_grad[3] else None
+    return weight_grad[:, :width], weight_grad[:, width:], da.sum(2), x_grad
 
 
 class LSTM(Cell):
@@ -265,89 +277,84 @@ class LSTM(Cell):
         h, c = state
         return h, torch.tanh(c)
 
-    def advance(self, weights: Weights, state: State, x: Tensor) -> State:
-        h, c = state
-        fio, g = _lstm_gates_(h, *_split(weights.drive(x), 3), *_split(weights.recurrent, 3))
-        f, i, o = fio.chunk(3, -1)
-        c = torch.addcmul(i * g, f, c)
-        return o * _tanh_(c.clone()), c
-
     def sequence(self, weights: Weights, x: Tensor) -> Tensor:
         return _LSTMSequence.apply(*weights, x)
 
     def squared_speed_gradient(self, recurrent: Tensor, state: State, drive: Tensor) -> tuple[Tensor, State]:
         h, c = state
-        drive = drive.expand(-1, h.shape[1], -1).clone()
-        fio, g = _lstm_gates_(h, *_split(drive, 3), *_split(recurrent, 3))
-        f, i, o = fio.chunk(3, -1)
+        f, i, o, g = (drive + h @ recurrent).chunk(4, -1)
+        f, i, o, g = f.sigmoid(), i.sigmoid(), o.sigmoid(), g.tanh()
         new_tanh, old_tanh = torch.addcmul(i * g, f, c).tanh(), c.tanh()
-        h_change = o * new_tanh - h
-        tanh_change = new_tanh - old_tanh
-        da = torch.empty_like(drive)
-        dc = _lstm_backward(h_change, tanh_change * (1 - new_tanh.square()), c, new_tanh, fio, g, *_split(da, 3))
-        dc -= tanh_change * (1 - old_tanh.square())
-        dh = torch.baddbmm(h_change, da, recurrent.transpose(1, 2), beta=-1)
+        h_change, tanh_change = o * new_tanh - h, new_tanh - old_tanh
+        dc = tanh_backward(tanh_change.addcmul(h_change, o), new_tanh)
+        da = torch.cat(
+            [
+                sigmoid_backward(dc * c, f),
+                sigmoid_backward(dc * g, i),
+                sigmoid_backward(h_change * new_tanh, o),
+                tanh_backward(dc * i, g),
+            ],
+            -1,
+        )
+        dh = torch.baddbmm(h_change, da, recurrent.mT, beta=-1)
+        dc = dc.mul_(f).sub_(tanh_backward(tanh_change, old_tanh))
         squared = h_change.square().sum(-1) + tanh_change.square().sum(-1)
         return squared, (dh.mul_(2), dc.mul_(2))
-
-
-def _lstm_gates_(h: Tensor, fio: Tensor, g: Tensor, fio_weight: Tensor, g_weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Turn the drives of (f, i, o) and g, in place, into the gates."""
-    return fio.baddbmm_(h, fio_weight).sigmoid_(), _tanh_(g.baddbmm_(h, g_weight))
-
-
-def _lstm_backward(
-    dh: Tensor, dc: Tensor, c: Tensor, new_tanh: Tensor, fio: Tensor, g: Tensor, out_fio: Tensor, out_g: Tensor
-) -> Tensor:
-    """Gradient of one LSTM step with respect to c; those of the preactivations are written into the two outs.
-
-    Args:
-        dh: gradient with respect to the step's h, (networks, batch, units), as dc (its c; changed in place),
-            c (before the step), new_tanh (tanh of c after it) and g (the candidate).
-        fio: the three gates after the logistic function, (networks, batch, 3 * units).
-    """
-    f, i, o = fio.chunk(3, -1)
-    df, di, do = out_fio.chunk(3, -1)
-    dc.add_(tanh_backward(dh * o, new_tanh))
-    sigmoid_backward(dc * c, f, grad_input=df)
-    sigmoid_backward(dc * g, i, grad_input=di)
-    sigmoid_backward(dh * new_tanh, o, grad_input=do)
-    tanh_backward(dc * i, g, grad_input=out_g)
-    return dc.mul_(f)
 
 
 class _LSTMSequence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, recurrent: Tensor, bias: Tensor, x: Tensor) -> Tensor:
-        networks, steps, batch, _ = x.shape
-        units = recurrent.shape[1]
-        weights = _split(recurrent, 3)
-        fio_all, g_all = _project(x, inputs, bias, 3)
-        h_all = x.new_zeros(networks, steps + 1, batch, units)
-        c_all = x.new_zeros(networks, steps + 1, batch, units)
-        tanh_all = x.new_empty(networks, steps, batch, units)
-        for t in range(steps):
-            fio, g = _lstm_gates_(h_all[:, t], fio_all[:, t], g_all[:, t], *weights)
-            f, i, o = fio.chunk(3, -1)
-            c = torch.mul(i, g, out=c_all[:, t + 1]).addcmul_(f, c_all[:, t])
-            torch.mul(o, _tanh_(tanh_all[:, t].copy_(c)), out=h_all[:, t + 1])
-        ctx.save_for_backward(inputs, recurrent, x, fio_all, g_all, h_all, c_all, tanh_all)
-        return h_all[:, 1:]
+        (_, steps, _, width), units = x.shape, recurrent.shape[1]
+        candidate = slice(3 * units, 4 * units)
+        weight = _stack_weights(inputs, recurrent)
+        weight[:, candidate] *= 2
+        bias = bias.unsqueeze(-1).clone()
+        bias[:, candidate] *= 2
+        xh = _stack_inputs(x, steps + 1, units)  # x above h, before every step
+        h = xh[:, :, width:]
+        c = torch.zeros_like(h)
+        new_tanh = torch.empty_like(h[1:])
+        gates = torch.empty_like(new_tanh).repeat(1, 1, 4, 1)
+        minus_one = x.new_full((), -1)
+        h_t, c_t = h.unbind(), c.unbind()
+        series = (xh[:-1], gates, *gates.chunk(4, 2), new_tanh)
+        for h_after, c_before, c_after, xh_t, gates_t, f, i, o, g, new_tanh_t in zip(
+            h_t[1:], c_t[:-1], c_t[1:], *(each.unbind() for each in series), strict=True
+        ):
+            torch.baddbmm(bias, weight, xh_t, out=gates_t).sigmoid_()
+            torch.add(minus_one, g, alpha=2, out=g)
+            torch.mul(i, g, out=c_after).addcmul_(f, c_before)
+            torch.add(minus_one, torch.mul(c_after, 2, out=new_tanh_t).sigmoid_(), alpha=2, out=new_tanh_t)
+            torch.mul(o, new_tanh_t, out=h_after)
+        ctx.save_for_backward(inputs, recurrent, xh, gates, c, new_tanh)
+        return h[1:].permute(1, 0, 3, 2)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        inputs, recurrent, x, fio_all, g_all, h_all, c_all, tanh_all = ctx.saved_tensors
-        drive_grad = x.new_empty(*x.shape[:3], recurrent.shape[2])
-        dh = grad[:, -1]
-        dc = torch.zeros_like(c_all[:, 0])
-        for t in range(g_all.shape[1] - 1, -1, -1):
-            da = drive_grad[:, t]
-            dc = _lstm_backward(dh, dc, c_all[:, t], tanh_all[:, t], fio_all[:, t], g_all[:, t], *_split(da, 3))
-            if t:
-                dh = torch.baddbmm(grad[:, t - 1], da, recurrent.transpose(1, 2))
-        flat = drive_grad.flatten(1, 2)
-        before = h_all[:, :-1].flatten(1, 2)
-        return _input_gradients(ctx, inputs, x, flat, before.transpose(1, 2) @ flat)
+        inputs, recurrent, xh, gates, c, new_tanh = ctx.saved_tensors
+        units = recurrent.shape[1]
+        f, i, o, g = gates.chunk(4, 2)
+        # Of c after the step with respect to the preactivations of f and i, one above the other, and of g.
+        fi_slope = torch.cat([sigmoid_backward(c[:-1], f), sigmoid_backward(g, i)], 2).unflatten(2, (2, units))
+        g_slope = tanh_backward(i, g)
+        c_slope = tanh_backward(o, new_tanh)  # of h with respect to c
+        o_slope = sigmoid_backward(new_tanh, o)  # of h with respect to the preactivation of o
+        da = torch.empty_like(gates)
+        da_fi, da_o, da_g = da.split([2 * units, units, units], 2)
+        grad = grad.permute(1, 0, 3, 2).contiguous()
+        dh, dc = grad[-1], torch.zeros_like(c[0])
+        earlier = torch.cat([torch.zeros_like(grad[:1]), grad[:-1]])
+        series = (earlier, c_slope, fi_slope, o_slope, g_slope, f, da, da_fi.unflatten(2, (2, units)), da_o, da_g)
+        for into, c_s, fi_s, o_s, g_s, f_t, da_t, out_fi, out_o, out_g in _back_in_time(*series):
+            dc.addcmul_(dh, c_s)
+            torch.mul(dc.unsqueeze(1), fi_s, out=out_fi)
+            torch.mul(dh, o_s, out=out_o)
+            torch.mul(dc, g_s, out=out_g)
+            dc.mul_(f_t)
+            dh = into.baddbmm_(recurrent, da_t)
+        flat = _by_network(da)
+        return _gradients(ctx, inputs, _by_network(xh[:-1]) @ flat.mT, flat, grad.shape)
 
 
 CELLS: dict[str, Cell] = {cell.name: cell for cell in (GRU(), LSTM())}

@@ -47,9 +47,15 @@ def extrapolate(
     before = torch.stack([torch.randint(latest + 1, label.shape, generator=g) for g in onset])  # (networks, batch)
     batch = classes * trials
     x = torch.empty(count, batch, images.train_images.shape[1] + 1)
+    twin = [
+        networks.seeds.index(seed) for seed in networks.seeds
+    ]  # first network of the same seed: it has the same noise
 
     def frame(generators: Sequence[torch.Generator], triggered: float = 0.0) -> Tensor:
         for network, generator in enumerate(generators):
+            if twin[network] < network:
+                x[network] = x[twin[network]]
+                continue
             pixels = torch.empty(batch, x.shape[2] - 1).normal_(images.mean, images.std, generator=generator)
             x[network, :, :-1] = pixels
         x[..., -1] = triggered

@@ -28,7 +28,7 @@ help:
 	@echo "make reproduce   set up, run the whole workflow, write the report, print the claims"
 	@echo "                   CORES=2                    processor cores to use (default: all)"
 	@echo "                   CONFIG=config/smoke.yaml   settings that override config/config.yaml"
-	@echo "                   ARGS='--forcerun figures'  any further flag or target of snakemake"
+	@echo "                   ARGS='--forcerun figure'   any further flag or target of snakemake"
 	@echo "make smoke       the same workflow in about a minute, on tiny settings"
 	@echo "make test        set up, run lint and all tests; ARGS='-k train' goes to pytest"
 	@echo "make bench       time a training step against the plain loop; on a quiet machine"

@@ -141,7 +141,7 @@ class TestJudge:
         assert table.holds[table.side != "(descriptive)"].all()
         assert table.holds[table.side == "(descriptive)"].isna().all()
         assert (table.statement == table.claim.map(STATEMENTS)).all()
-        per_cell = {"C1": 1 + 1 + 2, "C2": 2 + 2, "C3": 3, "C5": 4}
+        per_cell = {"C1": 1 + 1 + 2, "C2": 4 * 2, "C3": 3, "C5": 4}
         assert table.claim.value_counts().to_dict() == {claim: 2 * rows for claim, rows in per_cell.items()}
         assert set(table.panel[table.claim == "C3"]) == {
             f"{cell} {curriculum}" for cell in ("gru", "lstm") for curriculum in ("decu", "vocu", "all")
@@ -203,6 +203,27 @@ class TestJudge:
         assert not found.holds
         assert verdicts(judged(tables))["C2"] == "mixed"
         assert panel(judged(tables, majority=0.4), "C2", "gru vocu", "read out").holds
+
+    def test_c2_describes_how_slow_the_points_are(self):
+        tables = run()
+        slow = tables[2]
+        chosen = (slow.phase == "trained") & (slow.curriculum == "vocu")
+        # Means would differ from medians: the last of four classes and the last of four networks are far off.
+        for seed, factor in enumerate([1, 2, 4, 90]):
+            here = chosen & (slow.seed == seed)
+            slow.loc[here & (slow.search_steps == 3000), "speed"] = np.array([0.001, 0.002, 0.004, 1]) * factor
+            slow.loc[here, "start_speed"] = slow.label + factor
+        found = judged(tables)
+        # Medians over classes are 0.003 times and 1.5 plus a network's own number; that has the median 3.
+        for measure, value in [("slow points, median", 0.009), ("centroids, median", 4.5)]:
+            row = panel(found, "C2", "gru vocu", measure)
+            assert row.value == pytest.approx(value)
+            assert row[["low", "high", "holds"]].isna().all()
+            assert (row.side, row.networks, row.left_out) == ("(descriptive)", 4, 0)
+        assert verdicts(found)["C2"] == "supported"
+        lines = summary(found).splitlines()
+        at = lines.index("    speed of the slow points, median; side: (descriptive)")
+        assert lines[at + 2].split() == ["gru", "vocu", "0.009", "n", "=", "4"]
 
     def test_c2_budget_distance_and_not_supported(self):
         tables = run(readout=lambda *network: 2, distance=lambda *network: 0.1)
@@ -276,6 +297,9 @@ class TestJudge:
         assert verdicts(table) == dict.fromkeys(STATEMENTS, "not supported")
         assert table.statement.str.contains("Nothing could be judged").all()
         assert table[["value", "holds"]].isna().all(axis=None)
+        text = summary(table)
+        assert text.count("  NOT JUDGED  ") == len(STATEMENTS)
+        assert "SUPPORTED" not in text
 
     def test_single_network(self):
         table = judged(run(seeds=1))
@@ -332,9 +356,10 @@ class TestNumbers:
         found = headlines(tables)
         assert set(found) == {
             *("verdicts", "networks", "nominal", "extrapolation", "rho", "budget_rho", "regularise", "readout_share"),
-            *("distinct_share", "settings"),
+            *("judged", "distinct_share", "settings"),
         }
         assert found["verdicts"] == dict.fromkeys(STATEMENTS, "supported")
+        assert found["judged"] == dict.fromkeys(STATEMENTS, True)
         assert found["networks"] == {"trained": 16, "learned": 14, "left_out": 2}
         assert found["settings"] == {"max_delay": 20, **SETTINGS, **CORRELATE}
         first = found["nominal"][0]
@@ -364,6 +389,7 @@ class TestNumbers:
         found = headlines(run(learned=lambda *network: False))
         save_json(tmp_path / "numbers.json", found)
         assert load_json(tmp_path / "numbers.json") == found
+        assert found["judged"] == dict.fromkeys(STATEMENTS, False)
         assert found["nominal"][0]["mean"] is None
         assert found["nominal"][0]["all_mean"] == 0
         assert found["rho"][0]["rho"] is None
@@ -400,6 +426,9 @@ class TestSummary:
         save_table(tmp_path / "claims.csv", table)
         back = load_table(tmp_path / "claims.csv", CLAIM_COLUMNS)
         assert summary(back) == summary(table)
+        nothing = judged(run(learned=lambda *network: False))
+        save_table(tmp_path / "nothing.csv", nothing)
+        assert summary(load_table(tmp_path / "nothing.csv", CLAIM_COLUMNS)) == summary(nothing)
 
     def test_command_prints_what_is_there(self, tmp_path, capsys):
         table = judged(run())

@@ -215,7 +215,7 @@ REFUSED = [
     ("protocol_settings.recu.values", [0, 1.5], r"protocol_settings\.recu\.values\[1\]: found 1\.5; .*at most 1"),
     ("protocol_settings.recu", MISSING, r"protocol_settings\.recu: missing; allowed: a section of keys"),
     ("extrapolate.delays", [0, 20, 30], r"extrapolate\.delays\[0\]: found 0; allowed: a whole number, at least 1"),
-    ("extrapolate.trials", 0, r"extrapolate\.trials: found 0"),
+    ("extrapolate.trials", 99, r"extrapolate\.trials: found 99; allowed: a whole number, at least 100"),
     ("slow_points.noise_steps", -1, r"slow_points\.noise_steps: found -1"),
     ("slow_points.noise_scale", -0.1, r"slow_points\.noise_scale: found -0\.1"),
     ("slow_points.search_steps", [], r"slow_points\.search_steps: found \[\]"),

@@ -257,7 +257,7 @@ class TestCorrelate:
         found = row(table, "vocu", 300)
         assert found.rho == pytest.approx(stats.spearmanr([1, 2, 3] * 2, [0.9, 0.5, 0.1, 0.9, 0.1, 0.5]).statistic)
         assert found.within_rho == pytest.approx(-0.75)
-        assert (found.networks, found.points, found.left_out) == (2, 6, 0)
+        assert (found.networks, found.points, found.left_out, found.within_networks) == (2, 6, 0, 2)
         assert found.low <= found.rho <= found.high
         # The centroid's speed is in the opposite order.
         assert row(table, "vocu", 0).rho == pytest.approx(-found.rho)
@@ -294,7 +294,7 @@ class TestCorrelate:
         pooled, none = row(table, "all", 300), row(table, "nacu", 300)
         assert (pooled.networks, pooled.points, pooled.left_out) == (3, 30, 3)
         assert pooled.rho == row(table, "vocu", 300).rho
-        assert (none.networks, none.points, none.left_out, none.resamples) == (0, 0, 2, 0)
+        assert (none.networks, none.points, none.left_out, none.within_networks, none.resamples) == (0, 0, 2, 0, 0)
         assert none[["rho", "low", "high", "within_rho", "within_low", "within_high"]].isna().all()
 
     def test_single_network_has_no_interval(self):
@@ -307,7 +307,7 @@ class TestCorrelate:
         slow, score = tables({("gru", "vocu", seed): ([1, 2, 3], [0.5, 0.5, 0.5]) for seed in range(3)})
         found = row(correlate(slow, score, **SETTINGS), "vocu", 300)
         assert found[["rho", "low", "high", "within_rho", "within_low", "within_high"]].isna().all()
-        assert (found.networks, found.resamples) == (3, 0)
+        assert (found.networks, found.within_networks, found.resamples) == (3, 0, 0)
 
     def test_a_network_of_ties_leaves_the_mean_within_networks(self):
         slow, score = tables(
@@ -319,7 +319,7 @@ class TestCorrelate:
         )
         found = row(correlate(slow, score, **SETTINGS), "vocu", 300)
         assert (found.within_rho, found.within_low, found.within_high) == pytest.approx((-1, -1, -1))
-        assert found.networks == 3
+        assert (found.networks, found.within_networks) == (3, 2)
         # A resample of three times the third network has no rho: one in 27.
         assert 180 <= found.resamples < 200
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from memrnn import dataset, sources
+from memrnn import dataset, images, sources
 from memrnn.record import save_arrays
 
 DIGITS = {"source": "digits", "folder": None}
@@ -46,7 +46,7 @@ def tree(tmp_path: Path) -> Path:
     return root
 
 
-def of_folder(root: Path) -> dataset.ImageSet:
+def of_folder(root: Path) -> images.ImageSet:
     return dataset.build({"source": "folder", "folder": str(root)})
 
 
@@ -54,12 +54,12 @@ def of_folder(root: Path) -> dataset.ImageSet:
 
 
 @pytest.fixture(scope="module")
-def digits() -> dataset.ImageSet:
+def digits() -> images.ImageSet:
     return dataset.build(DIGITS)
 
 
 def test_digits_are_whole_balanced_and_split(digits):
-    assert (digits.name, digits.shape, digits.pixels, digits.classes) == ("digits", (8, 8, 1), 64, tuple("0123456789"))
+    assert (digits.name, digits.shape, digits.classes) == ("digits", (8, 8, 1), tuple("0123456789"))
     assert len(digits.test_labels) == 397
     counts = digits.counts("train")
     _, labels = load_digits(return_X_y=True)
@@ -112,15 +112,15 @@ def test_offsets_and_counts_find_the_images_of_a_class(digits):
 
 
 def test_saving_keeps_everything(tmp_path, digits):
-    dataset.save(tmp_path / "digits.safetensors", digits)
-    back = dataset.load(tmp_path / "digits.safetensors")
+    images.save(tmp_path / "digits.safetensors", digits)
+    back = images.load(tmp_path / "digits.safetensors")
     for name, value in vars(digits).items():
         assert torch.equal(value, getattr(back, name)) if torch.is_tensor(value) else value == getattr(back, name), name
 
 
 def test_the_same_images_give_the_same_file(tmp_path, digits):
     for name in ("one", "two"):
-        dataset.save(tmp_path / name, digits)
+        images.save(tmp_path / name, digits)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
@@ -128,12 +128,12 @@ def test_the_same_images_give_the_same_file(tmp_path, digits):
 def test_a_file_with_other_contents_is_refused_by_name(tmp_path, meta):
     save_arrays(tmp_path / "other.safetensors", {"weights": torch.zeros(2)}, meta)
     with pytest.raises(ValueError, match=r"other\.safetensors: expected an image set, found other contents"):
-        dataset.load(tmp_path / "other.safetensors")
+        images.load(tmp_path / "other.safetensors")
 
 
 def test_a_missing_file_is_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match=r"nothing\.safetensors"):
-        dataset.load(tmp_path / "nothing.safetensors")
+        images.load(tmp_path / "nothing.safetensors")
 
 
 # ---------------------------------------------------------------- an image set refuses parts that disagree
@@ -156,7 +156,7 @@ def parts(**changes) -> dict:
 
 
 def test_a_right_image_set_is_taken():
-    made = dataset.ImageSet(**parts())
+    made = images.ImageSet(**parts())
     assert made.counts("test").tolist() == [2, 1] and made.offsets("test").tolist() == [0, 2]
 
 
@@ -181,7 +181,7 @@ def test_a_right_image_set_is_taken():
 )
 def test_parts_that_disagree_are_refused(changes, message):
     with pytest.raises(ValueError, match=f"made: .*{message}"):
-        dataset.ImageSet(**parts(**changes))
+        images.ImageSet(**parts(**changes))
 
 
 def test_an_unknown_source_is_refused():
@@ -190,7 +190,7 @@ def test_an_unknown_source_is_refused():
 
 
 def test_sources_and_their_classes_have_the_same_registry_keys():
-    assert dataset.SOURCES.keys() == sources.CLASSES.keys()
+    assert dataset.SOURCES.keys() == sources.CLASSES.keys() == sources.PIXELS.keys()
 
 
 # ---------------------------------------------------------------- folders

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from memrnn import record
-from memrnn.dataset import ImageSet
 from memrnn.extrapolate import extrapolate
+from memrnn.images import ImageSet
 from memrnn.networks import Networks, from_parameters, initial
 
 CLASSES, BLOCK = 4, 64  # an image of class k is bright in the k-th block of pixels and dark elsewhere
@@ -218,7 +218,7 @@ def one_by_one(
 ) -> pd.DataFrame:
     """Every trial at every delay on its own, from its first frame to its trigger."""
     rows = []
-    classes, pixels = len(images.classes), images.pixels
+    classes, pixels = len(images.classes), images.test_images.shape[1]
     for network, (seed, phase) in enumerate(zip(networks.seeds, networks.phases, strict=True)):
         weights = {name: values[network].double().numpy() for name, values in networks.parameters.items()}
         onset, noise, trigger = (record.generator(seed, "extrapolate", n) for n in ("onset", "noise", "trigger"))

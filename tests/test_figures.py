@@ -77,18 +77,20 @@ def make_tables(seeds=(0, 1, 2, 3)) -> dict[str, pd.DataFrame]:
     return {name: pd.DataFrame(made) for name, made in rows.items()}
 
 
-def trial_rows(rng, steps=20, stimulus=5, response=14, label=3, pixels=64):
+def trial_rows(rng, steps=20, stimulus=5, response=14, label=3, shape=(8, 8, 1), noise=0.37):
     """One trial: noise with an image at `stimulus`, a trigger at `response`, and outputs that are nearly right."""
-    image = rng.normal(0.3, 0.37, (steps, pixels))
-    image[stimulus] = np.clip(np.indices((8, 8)).sum(0).ravel()[:pixels] / 14, 0, 1) if pixels == 64 else 0.5
+    image = rng.normal(0.3, noise, (steps, np.prod(shape)))
+    image[stimulus] = np.indices(shape).sum(0).ravel() / np.sum(shape)
     target = np.zeros((steps, 11))
     target[np.arange(steps), 0] = 1
     target[response] = np.eye(11)[label + 1]
     values = {
         "pixel": image,
         "trigger": (np.arange(steps) == response)[:, None].astype(float),
+        "stimulus": (np.arange(steps) == stimulus)[:, None].astype(float),
         "target": target,
         "output": np.clip(0.9 * target + rng.normal(0.05, 0.03, target.shape), 0, 1),
+        "shape": np.array([shape], dtype=float),
     }
     return [
         {"step": step, "quantity": quantity, "index": index, "value": value}
@@ -186,14 +188,18 @@ def test_trial_marks_stimulus_response_and_target(drawn):
     assert bar.get_ylabel() == "value of the output"
 
 
-@pytest.mark.parametrize(
-    ("pixels", "shape"), [(64, (8, 8, 1)), (3 * 32 * 32, (32, 32, 3)), (50, (50, 1))], ids=["grey", "colour", "other"]
-)
-def test_frames_are_square_pictures_where_they_can_be(pixels, shape):
-    flat = np.linspace(-1, 2, 2 * pixels).reshape(2, pixels)
-    pictures = figures.frames(flat)
-    assert pictures.shape == (2, *shape)
-    assert np.array_equal(pictures.reshape(2, -1), flat.clip(0, 1))
+@pytest.mark.parametrize("shape", [(8, 8, 1), (5, 10, 1), (6, 4, 3)], ids=["square", "wide", "colour"])
+def test_trial_shows_frames_in_their_shape_and_the_stimulus_where_the_table_has_it(shape):
+    # Every frame is within an image's range, so that nothing but the table tells which one is the stimulus.
+    rows = pd.DataFrame(trial_rows(np.random.default_rng(1), stimulus=2, shape=shape, noise=0.01))
+    frames = draw("trial", {"trial": rows}).axes[0]
+    assert ("stimulus", 2) in {(text.get_text(), text.xy[0]) for text in frames.texts}
+    pixels = rows[rows["quantity"] == "pixel"].pivot(index="step", columns="index", values="value").to_numpy()
+    assert pixels.min() >= 0 and pixels.max() <= 1
+    assert len(frames.images) == 20
+    for image, flat in zip(frames.images, pixels, strict=True):
+        np.testing.assert_allclose(np.reshape(image.get_array(), shape), flat.reshape(shape))
+        assert image.get_array().shape[:2] == shape[:2]
 
 
 def test_training_says_what_grows_and_when(drawn):
@@ -205,11 +211,11 @@ def test_training_says_what_grows_and_when(drawn):
         "GRU, NaCu\nfull task throughout",
     ]
     upright = [
-        [line.get_xdata()[0] for line in axes.lines if line.get_label() == "the task grows"] for axes in figure.axes
+        [line.get_xdata()[0] for line in axes.lines if line.get_label() == figures.GROWN] for axes in figure.axes
     ]
     assert [len(steps) for steps in upright[:3]] == [8, 7, 0]
     assert upright[0][:2] == [400, 700]  # first logged steps past 8/140 and 16/140 of 6,000
-    assert legend_labels(figure) == ["at the response (class)", "at all other steps (null)", "the task grows"]
+    assert legend_labels(figure) == ["at the response (class)", "at all other steps (null)", figures.GROWN]
 
 
 def test_extrapolation_draws_mean_interval_and_each_network(tables, drawn):

@@ -1,6 +1,7 @@
 """Blocks of seeds, ensembles, and which library modules a script stands on."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -66,6 +67,31 @@ def test_full_blocks_outlive_new_seeds(seeds, more, size):
     assert full.items() <= after.items()
 
 
+# ------------------------------------------------------------------------------------------------- sizes, and times
+
+
+def test_time_and_memory_follow_the_size_of_a_job():
+    # The run that the rate was measured on, 150 s, and its margin of four.
+    default = 20 * 32 * 5000 * planning.BACKWARD
+    assert planning.minutes(default, 4, 65, 100) in (10, 11)
+    assert 98 <= planning.minutes(10 * default, 4, 65, 100) <= 101
+    assert planning.minutes(default, 40, 65, 100) == planning.minutes(10 * default, 4, 65, 100)
+    assert planning.minutes(10 * default, 4, 130, 200) in range(4 * 98, 4 * 101)
+    assert planning.minutes(1, 1, 65, 100) == 10
+    # 1,000 trials of 30 networks of MNIST's size, measured at 2,698 MiB = 2,829 MB.
+    assert 2829 < planning.megabytes(1000, 30, 785, 200) < 2 * 2829
+    assert planning.megabytes(1000, 300, 785, 200) > 8 * 2829
+    assert planning.megabytes(1, 1, 65, 100) == 2000
+
+
+def test_when_a_file_was_written(tmp_path):
+    path = tmp_path / "made"
+    assert planning.written(path) is None
+    path.touch()
+    os.utime(path, ns=(1, 12_345))
+    assert planning.written(path) == 12_345
+
+
 # --------------------------------------------------------------------------------------------------------- ensembles
 
 
@@ -95,13 +121,15 @@ def modules(script: str) -> set[str]:
 
 
 def test_scripts_stand_on_the_modules_they_should():
-    images = {"dataset", "downloads", "idx", "record", "sources", "__init__"}
+    images = {"images", "record", "__init__"}
     science = images | {"cells", "networks"}
-    assert modules("dataset.py") == images
+    # Only the dataset stage stands on the readers.
+    assert modules("dataset.py") == images | {"dataset", "downloads", "idx", "sources"}
     assert modules("train.py") == science | {"train", "trials", "protocols", "budget"}
     assert modules("regularise.py") == science | {"train", "trials", "protocols", "budget", "regularise"}
     assert modules("slow_points.py") == science | {"slow_points"}
     assert modules("extrapolate.py") == science | {"extrapolate"}
+    assert modules("trials.py") == science | {"trials", "protocols", "budget"}
     # Summaries do not stand on networks: an edit of a cell reaches them through the tables alone.
     assert modules("tables.py") == {"record", "__init__"}
     assert modules("correlate.py") == {"correlate", "record", "__init__"}

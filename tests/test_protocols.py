@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memrnn.budget import step_of
+from memrnn.budget import checkpoint_steps, step_of
 from memrnn.protocols import PROTOCOLS, Schedule, Stage, schedule
 
 CONFIG = yaml.safe_load((Path(__file__).parents[1] / "config/config.yaml").read_text())
@@ -109,3 +109,9 @@ def with_changes(protocol: str, **changes: list) -> dict:
 def test_impossible_schedules_are_refused(protocol, settings, steps, message):
     with pytest.raises(ValueError, match=message):
         schedule(protocol, settings, steps, FULL)
+
+
+def test_checkpoints_of_a_tiny_budget_fall_together():
+    assert checkpoint_steps([0, 0.05, 0.5, 0.95, 1], 100) == (0, 5, 50, 95, 100)
+    assert checkpoint_steps([0, 0.25, 0.3, 0.5, 0.75, 1], 4) == (0, 1, 2, 3, 4)
+    assert checkpoint_steps([0, 0.4, 1], 1) == (0, 1)

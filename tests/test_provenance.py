@@ -22,7 +22,7 @@ def benchmark(path, seconds: float, memory: str) -> None:
 
 @pytest.fixture
 def found(tmp_path):
-    return provenance.collect(CONFIG, tmp_path, tmp_path / "benchmarks")
+    return provenance.collect(CONFIG, tmp_path, [], tmp_path)
 
 
 def git(folder, *arguments: str) -> str:
@@ -51,8 +51,8 @@ def test_it_is_json(found, tmp_path):
 def test_the_hash_follows_the_configuration(found, tmp_path):
     changed = copy.deepcopy(CONFIG)
     changed["train"]["learning_rate"] = 3.1e-3
-    assert provenance.collect(changed, tmp_path, tmp_path)["config_hash"] != found["config_hash"]
-    again = provenance.collect(dict(reversed(CONFIG.items())), tmp_path, tmp_path)
+    assert provenance.collect(changed, tmp_path, [], tmp_path)["config_hash"] != found["config_hash"]
+    again = provenance.collect(dict(reversed(CONFIG.items())), tmp_path, [], tmp_path)
     assert again["config_hash"] == found["config_hash"]
 
 
@@ -63,7 +63,7 @@ def test_outside_a_clone_nothing_is_claimed(found):
 
 def test_without_git_nothing_is_claimed(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    found = provenance.collect(CONFIG, tmp_path, tmp_path)
+    found = provenance.collect(CONFIG, tmp_path, [], tmp_path)
     assert (found["commit"], found["clean"]) == (None, None)
 
 
@@ -72,11 +72,11 @@ def test_in_a_clone_the_commit_and_its_cleanness(tmp_path):
     (tmp_path / "file").write_text("1")
     git(tmp_path, "add", "file")
     git(tmp_path, "commit", "-q", "-m", "first")
-    found = provenance.collect(CONFIG, tmp_path, tmp_path)
+    found = provenance.collect(CONFIG, tmp_path, [], tmp_path)
     assert found["commit"] == git(tmp_path, "rev-parse", "HEAD")
     assert found["clean"] is True
     (tmp_path / "file").write_text("2")
-    found = provenance.collect(CONFIG, tmp_path, tmp_path)
+    found = provenance.collect(CONFIG, tmp_path, [], tmp_path)
     assert found["commit"] == git(tmp_path, "rev-parse", "HEAD")
     assert found["clean"] is False
 
@@ -85,7 +85,7 @@ def test_a_folder_inside_another_clone_does_not_take_its_commit(tmp_path):
     git(tmp_path, "init", "-q")
     git(tmp_path, "commit", "-q", "--allow-empty", "-m", "of something else")
     (tmp_path / "unpacked").mkdir()
-    found = provenance.collect(CONFIG, tmp_path / "unpacked", tmp_path)
+    found = provenance.collect(CONFIG, tmp_path / "unpacked", [], tmp_path)
     assert (found["commit"], found["clean"]) == (None, None)
 
 
@@ -95,8 +95,10 @@ def test_seconds_and_memory_per_rule(tmp_path):
     benchmark(tmp_path / "train" / "lstm-vocu" / "seeds0-1.tsv", 20.5, "410.0")
     benchmark(tmp_path / "train" / "lstm-vocu" / "seeds2.tsv", 0.25, "-")
     benchmark(tmp_path / "tables" / "training.tsv", 0.75, "-")  # too short for Snakemake to have looked
-    (tmp_path / "notes.txt").write_text("not a benchmark")
-    assert provenance.collect(CONFIG, tmp_path, tmp_path)["rules"] == {
+    benchmarks = list(tmp_path.rglob("*.tsv"))
+    benchmark(tmp_path / "train" / "gru-vocu" / "seeds3.tsv", 99.0, "999.0")  # of a seed that is no longer configured
+    benchmarks.append(tmp_path / "correlate.tsv")  # somebody has deleted it
+    assert provenance.collect(CONFIG, tmp_path, benchmarks, tmp_path)["rules"] == {
         "claims": {"jobs": 1, "seconds": 1.5, "max_rss_mib": 80.0},
         "tables": {"jobs": 1, "seconds": 0.75, "max_rss_mib": 0.0},
         "train": {"jobs": 3, "seconds": 31.0, "max_rss_mib": 410.0},

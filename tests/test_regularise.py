@@ -12,7 +12,7 @@ from torch import Tensor
 
 from memrnn import record, train
 from memrnn.cells import speed
-from memrnn.dataset import ImageSet
+from memrnn.images import ImageSet
 from memrnn.networks import Networks, from_parameters, initial
 from memrnn.protocols import Schedule, Stage
 from memrnn.regularise import MODES, in_modes, points_of_modes, speed_penalty
@@ -52,7 +52,7 @@ def plan(steps: int, stream: str = "regularise", rate: float = 1e-2) -> train.Pl
 
 
 def run(start: Networks, images: ImageSet, folder: Path, penalty=None, **settings) -> tuple[Networks, pd.DataFrame]:
-    trained, _, rows = train.run(start, images, plan(**settings), folder, "f", LOGGER, penalty)
+    trained, rows = train.run(start, images, plan(**settings), folder, "f", LOGGER, penalty)
     return trained, rows
 
 

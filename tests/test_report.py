@@ -33,6 +33,7 @@ PATIENCE = 60  # seconds that the browser may take for one answer
 ROW = {"cell": "gru", "curriculum": "vocu", "low": -0.31, "high": 0.47, "networks": 4, "left_out": 0}
 NUMBERS = {
     "verdicts": {"C1": "supported", "C2": "mixed", "C3": "not supported", "C5": "supported"},
+    "judged": {"C1": True, "C2": True, "C3": True, "C5": True},
     "networks": {"trained": 24, "learned": 15, "left_out": 9},
     "nominal": [ROW | {"mean": 0.9712, "all_mean": 0.9}],
     "extrapolation": [ROW | {"mean": 0.4149, "sd": 0.0831, "all_mean": 0.4}],
@@ -120,6 +121,23 @@ def test_captions_follow_the_configuration(config):
     text = render("figures", {"figure": "extrapolation"}, config)
     assert "T_max = 33" in text
     assert "90 %" in text
+
+
+def test_a_claim_that_could_not_be_judged_is_called_so(config):
+    numbers = NUMBERS | {"judged": NUMBERS["judged"] | {"C3": False}}
+    for file, wildcards, stated in [
+        ("workflow", {}, "C3 not judged: the speed of the slow points"),
+        ("claims_table", {}, "C2 mixed, C3 not judged, C5 supported."),
+        ("figures", {"figure": "correlation"}, "claim C3 is not judged."),
+    ]:
+        assert stated in render(file, wildcards, config | {"numbers": numbers})
+
+
+def test_extrapolation_caption_names_the_delays_shorter_than_any_in_training(config):
+    text = render("figures", {"figure": "extrapolation"}, config)
+    assert "at least 3 noise frames" in text and "shorter than any trained: 1, 2." in text
+    longer = config | {"extrapolate": {"delays": [3, 20, 50], "trials": 100}}
+    assert "shorter than any trained" not in render("figures", {"figure": "extrapolation"}, longer)
 
 
 def test_front_page_links_to_what_is_there(config):
@@ -408,9 +426,9 @@ def test_report_of_the_smoke_run_shows_every_figure(smoke_run, tmp_path):
     assert min(seen.images.values()) > 0, seen.images
     assert not seen.problems
     assert seen.top >= 0
-    verdicts = json.loads((Path(smoke_run) / "results" / "smoke" / "tables" / "numbers.json").read_text())["verdicts"]
-    for claim, verdict in verdicts.items():
-        assert f"{claim} {verdict}: " in seen.front
+    numbers = json.loads((Path(smoke_run) / "results" / "smoke" / "tables" / "numbers.json").read_text())
+    for claim, verdict in numbers["verdicts"].items():
+        assert f"{claim} {verdict if numbers['judged'][claim] else 'not judged'}: " in seen.front
     for path, caption in seen.captions.items():
         assert "Description" in caption, path
         assert "System Message" not in caption, caption

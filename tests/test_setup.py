@@ -201,11 +201,11 @@ def test_setup_refuses_an_old_python(clone: Path) -> None:
 def test_make_runs_the_workflow_then_the_report_of_the_same_run(arguments: list[str], files: list[str]) -> None:
     layers = [yaml.safe_load((ROOT / "config" / name).read_text()) for name in files]
     name = [layer["run"] for layer in layers if "run" in layer][-1]
-    done = run("make", "--dry-run", *arguments, "CORES=3", "ARGS=--forcerun figures", f"VENV={sys.prefix}")
+    done = run("make", "--dry-run", *arguments, "CORES=3", "ARGS=--forcerun figure", f"VENV={sys.prefix}")
     assert done.returncode == 0, done.stderr
     commands = [line.split() for line in done.stdout.splitlines() if "bin/snakemake" in line or "memrnn.claims" in line]
     workflow, report, claims = commands
-    assert workflow[-4:] == ["--cores", "3", "--forcerun", "figures"]
+    assert workflow[-4:] == ["--cores", "3", "--forcerun", "figure"]
     assert report[-2:] == ["--report", f"results/{name}/report.html"]
     assert claims[-1] == f"results/{name}"
     for command in (workflow, report):

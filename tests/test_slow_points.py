@@ -9,7 +9,7 @@ from torch import Tensor
 
 from memrnn import record
 from memrnn.cells import CELLS, Cell, State, Weights
-from memrnn.dataset import ImageSet
+from memrnn.images import ImageSet
 from memrnn.networks import Networks, from_parameters, initial
 from memrnn.slow_points import NO_CLASS, Centroids, centroids, find, held_input, read_out, search
 
@@ -434,7 +434,7 @@ def plain_centroids(networks: Networks, images: ImageSet, noise_steps: int, scal
     for network, seed in enumerate(networks.seeds):
         weights = weights_of(networks, network)
         generator = record.generator(seed, "slow_points", "noise")
-        noise = torch.randn(noise_steps, images.pixels, generator=generator).double().numpy()
+        noise = torch.randn(noise_steps, images.test_images.shape[1], generator=generator).double().numpy()
         for label in range(len(images.classes)):
             final, right = [], []
             for image in images.train_images[images.train_labels == label].double().numpy():
@@ -450,7 +450,9 @@ def plain_centroids(networks: Networks, images: ImageSet, noise_steps: int, scal
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_centroids_are_the_means_of_correct_trials(cell):
+@pytest.mark.parametrize("at_once", [500, 4])
+def test_centroids_are_the_means_of_correct_trials(cell, at_once, monkeypatch):
+    monkeypatch.setattr("memrnn.slow_points.IMAGES_AT_ONCE", at_once)  # of 9 per class
     networks, images = random_networks(cell, seeds=(0, 4, 5, 6), scale=2.5), image_set(per_class=9)
     networks.readout_bias[:] = -10 * torch.eye(4)[0]  # never the null output, so that some trials are right
     found = centroids(networks, images, 14, 1 / 3)

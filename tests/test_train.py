@@ -13,6 +13,7 @@ from torch import Tensor
 from memrnn import dataset, record, train, trials
 from memrnn import networks as nets
 from memrnn.cells import CELLS, Cell, plain_sequence
+from memrnn.images import ImageSet
 from memrnn.networks import Networks
 from memrnn.protocols import Schedule, Stage
 from memrnn.regularise import speed_penalty
@@ -47,7 +48,7 @@ def _one_thread():
 
 
 @pytest.fixture(scope="module")
-def digits() -> dataset.ImageSet:
+def digits() -> ImageSet:
     return dataset.build({"source": "digits", "folder": None})
 
 
@@ -63,9 +64,10 @@ class Trained:
     """A finished run and what it left in its folder."""
 
     def __init__(self, images, plan, folder, start=None, penalty=None, fingerprint="one", logger=LOGGER):
-        self.networks, self.checkpoints, self.table = train.run(
+        self.networks, self.table = train.run(
             start or untrained(), images, plan, Path(folder), fingerprint, logger, penalty
         )
+        self.checkpoints = train.checkpoints(Path(folder), plan.checkpoints)
         self.files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
     def assert_identical_to(self, other: "Trained") -> None:
@@ -262,8 +264,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(d
         return torch.where(torch.tensor([False, bad]), value, terms)
 
     weighed = Weighed()
-    with pytest.raises(train.NotFinite, match=r"not finite at training step 11 for seed 5 \(trained\);"):
+    with pytest.raises(train.NotFinite, match=r"not finite at training step 11 for seed 5 \(trained\);") as caught:
         train.run(untrained(), digits, RESUMED, tmp_path, "one", LOGGER, penalty)
+    assert f"the last checkpoint, of step 10, is in {tmp_path}." in str(caught.value)
     kept, meta = record.load_arrays(tmp_path / "step10.safetensors")
     assert meta["step"] == 10
     assert same(kept, {name: values[1] for name, values in undisturbed.checkpoints.items()})
@@ -274,8 +277,17 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(d
 def test_all_bad_seeds_are_named_with_their_phase(digits, tmp_path):
     start = untrained()
     start = nets.from_parameters("gru", start.parameters, start.seeds, ("control", "centroid"))
-    with pytest.raises(train.NotFinite, match=r"training step 0 for seed 3 \(control\), 5 \(centroid\);"):
-        train.run(start, digits, SHORT, tmp_path, "one", LOGGER, lambda *_: torch.tensor([math.nan, math.inf]))
+    late = replace(SHORT, checkpoints=(12,))
+    bad = r"training step 0 for seed 3 \(control\), 5 \(centroid\); no checkpoint was taken before\."
+    with pytest.raises(train.NotFinite, match=bad):
+        train.run(start, digits, late, tmp_path, "one", LOGGER, lambda *_: torch.tensor([math.nan, math.inf]))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_resumed_run_that_fails_tells_the_checkpoint_it_went_on_from(digits, tmp_path):
+    interrupted(digits, tmp_path, 12, Weighed())
+    with pytest.raises(train.NotFinite, match=r"training step 10 for seed 3 .*the last checkpoint, of step 10, is in"):
+        train.run(untrained(), digits, RESUMED, tmp_path, "one", LOGGER, lambda *_: torch.tensor([math.nan, 0.0]))
 
 
 @BOTH
@@ -318,7 +330,7 @@ def loss_by_definition(logits: Tensor, drawn: trials.Trials, stage: Stage) -> Te
     return -total / (logits.shape[1] * 11 * 20)
 
 
-def trained_by_definition(start: Networks, images: dataset.ImageSet, plan: train.Plan) -> dict[str, Tensor]:
+def trained_by_definition(start: Networks, images: ImageSet, plan: train.Plan) -> dict[str, Tensor]:
     """Every network by itself, in float64, by automatic differentiation and Adam as Kingma and Ba (2015) write it."""
     results = []
     for position, seed in enumerate(start.seeds):

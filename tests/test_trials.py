@@ -13,6 +13,7 @@ from torch import Tensor
 
 from memrnn import dataset, record, trials
 from memrnn import networks as nets
+from memrnn.images import ImageSet
 from memrnn.protocols import Stage
 
 DELTA = 4
@@ -319,7 +320,7 @@ def test_accuracies_by_counting(stage):
 
 
 @pytest.fixture(scope="module")
-def digits() -> dataset.ImageSet:
+def digits() -> ImageSet:
     return dataset.build({"source": "digits", "folder": None})
 
 
@@ -333,7 +334,7 @@ def test_example_shows_one_held_out_trial_and_the_first_networks_outputs(digits,
         for quantity, rows in table.groupby("quantity")
     }
     assert {name: values.shape for name, values in shown.items()} == {
-        "pixel": (T, 64), "trigger": (T, 1), "target": (T, 11), "output": (T, 11),
+        "pixel": (T, 64), "trigger": (T, 1), "stimulus": (T, 1), "target": (T, 11), "output": (T, 11), "shape": (1, 3),
     }  # fmt: skip
     (t_a,) = np.flatnonzero(shown["trigger"])
     assert shown["trigger"][t_a] == 1
@@ -341,6 +342,8 @@ def test_example_shows_one_held_out_trial_and_the_first_networks_outputs(digits,
         (t, i) for t in range(T) for i in np.flatnonzero((digits.test_images.numpy() == shown["pixel"][t]).all(1))
     ]
     ((t_s, image),) = held_out
+    np.testing.assert_array_equal(shown["stimulus"][:, 0], np.arange(T) == t_s)
+    assert shown["shape"].tolist() == [[8, 8, 1]]
     assert t_a - t_s >= DELTA
     target = np.zeros((T, 11))
     target[:, 0] = 1

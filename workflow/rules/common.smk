@@ -9,6 +9,7 @@ LIBRARY = ROOT / "workflow" / "lib"
 sys.path.insert(0, str(LIBRARY))
 from memrnn import figures, planning, sources
 from memrnn import config as configuration
+from memrnn.downloads import COLLECTIONS
 
 planning.use_library(LIBRARY)
 
@@ -23,6 +24,7 @@ DATASET = config["dataset"]["source"]
 BLOCKS = planning.blocks(config["seeds"], config["block_size"])
 ENSEMBLES = planning.ensembles(config)
 MAX_DELAY = config["task"]["steps"]
+CLASSES = len(sources.class_names(config["dataset"]))
 NUMBERS = Path(RESULTS, "tables", "numbers.json")
 SETTINGS = dict(config)  # as validated; what follows adds to `config` for the report alone
 if NUMBERS.is_file():
@@ -39,8 +41,12 @@ wildcard_constraints:
 
 
 def library(stem):
-    """Library modules behind a script: an edit of one re-runs the rules that use it, a move of the clone none."""
-    return list(map(os.path.relpath, planning.library_files(ROOT / "workflow" / "scripts" / f"{stem}.py", LIBRARY)))
+    """A script and the library modules behind it: an edit of one re-runs its rules, a move of the clone none.
+
+    An interrupted training goes on only where its inputs are the same, so the script must be one of them.
+    """
+    script = ROOT / "workflow" / "scripts" / f"{stem}.py"
+    return list(map(os.path.relpath, [script, *planning.library_files(script, LIBRARY)]))
 
 
 def per_block(pattern, stages=("train", "regularise")):
@@ -51,6 +57,18 @@ def per_block(pattern, stages=("train", "regularise")):
         for cell, protocol in ENSEMBLES[stage]
         for seeds in BLOCKS
     ]
+
+
+def by_size(allowance, amount, stage=None):
+    """`planning.minutes` or `planning.megabytes` for a block of wildcard {stage} or the stage named; twice as much for a
+    second attempt."""
+
+    def resource(wildcards, attempt):
+        modes = len(config["regularise"]["modes"]) if (stage or wildcards.stage) == "regularise" else 1
+        networks = modes * len(BLOCKS[wildcards.seeds])
+        return attempt * allowance(amount, networks, sources.PIXELS[DATASET] + 1, config["network"]["units"])
+
+    return resource
 
 
 def table_parts(wildcards):

@@ -1,7 +1,12 @@
 rule dataset:
     input:
         images=sources.image_files(config["dataset"]),
-        library=library("dataset"),
+        # What only downloaded sources use cannot change other images, and an edit of it should not train anew.
+        library=[
+            path
+            for path in library("dataset")
+            if DATASET in COLLECTIONS or Path(path).stem not in ("downloads", "idx")
+        ],
     output:
         images=f"{RESULTS}/dataset/{DATASET}.safetensors",
     log:

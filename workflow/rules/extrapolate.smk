@@ -13,8 +13,10 @@ rule extrapolate_block:
         "../../envs/memrnn.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=by_size(planning.megabytes, config["extrapolate"]["trials"] * CLASSES),
+        runtime=by_size(
+            planning.minutes, max(config["extrapolate"]["delays"]) * config["extrapolate"]["trials"] * CLASSES
+        ),
     params:
         task=config["task"],
         extrapolate=config["extrapolate"],

@@ -15,8 +15,16 @@ rule regularise_block:
         "../../envs/memrnn.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=by_size(
+            planning.megabytes,
+            max(config["regularise"]["batch"], config["train"]["log_trials"]) * MAX_DELAY,
+            "regularise",
+        ),
+        runtime=by_size(
+            planning.minutes,
+            planning.BACKWARD * config["regularise"]["steps"] * config["regularise"]["batch"] * MAX_DELAY,
+            "regularise",
+        ),
     params:
         task=config["task"],
         regularise=lambda wildcards: {
@@ -24,6 +32,7 @@ rule regularise_block:
         },
         modes=config["regularise"]["modes"],
         log_trials=config["train"]["log_trials"],
+        checkpoints=config["train"]["checkpoints"],
     message:
         "Train on {wildcards.cell}, {wildcards.protocol}, {wildcards.seeds}: {params.modes}"
     script:

@@ -14,8 +14,8 @@ rule slow_points_block:
         "../../envs/memrnn.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=by_size(planning.megabytes, 500),  # images that the centroids take at once
+        runtime=by_size(planning.minutes, planning.BACKWARD * max(config["slow_points"]["search_steps"]) * CLASSES),
     params:
         slow_points=config["slow_points"],
     message:

@@ -14,8 +14,14 @@ rule train_block:
         "../../envs/memrnn.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=by_size(
+            planning.megabytes, max(config["train"]["batch"], config["train"]["log_trials"]) * MAX_DELAY, "train"
+        ),
+        runtime=by_size(
+            planning.minutes,
+            planning.BACKWARD * config["train"]["steps"] * config["train"]["batch"] * MAX_DELAY,
+            "train",
+        ),
     params:
         seeds=lambda wildcards: BLOCKS[wildcards.seeds],
         task=config["task"],

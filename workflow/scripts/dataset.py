@@ -1,6 +1,7 @@
 """Rule dataset: read the image source and cache it as one file."""
 
-from memrnn.dataset import build, save
+from memrnn.dataset import build
+from memrnn.images import save
 from memrnn.record import log_to
 
 log = log_to(snakemake.log[0], "dataset")

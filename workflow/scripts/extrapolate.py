@@ -1,13 +1,14 @@
 """Accuracy of one block of networks at delays longer than any in training."""
 
-from memrnn import dataset, networks, record
+from memrnn import networks, record
 from memrnn.extrapolate import extrapolate
+from memrnn.images import load as load_images
 
 settings, task = snakemake.params.extrapolate, snakemake.params.task
 log = record.log_to(snakemake.log[0], "extrapolate")
 record.prepare_process(snakemake.threads)
 
-images = dataset.load(snakemake.input.images)
+images = load_images(snakemake.input.images)
 ensemble, meta = networks.load(snakemake.input.networks)
 rows = extrapolate(ensemble, images, settings["delays"], settings["trials"], task["steps"], task["min_delay"])
 for delay, group in rows.groupby("delay"):

@@ -4,7 +4,8 @@ from memrnn import record
 from memrnn.provenance import collect
 
 log = record.log_to(snakemake.log[0], "provenance")
-found = collect(dict(snakemake.params.config), snakemake.params.root, snakemake.params.benchmarks)
+params = snakemake.params
+found = collect(dict(params.config), params.root, params.benchmarks, params.folder)
 record.save_json(snakemake.output.provenance, found)
 for rule, took in found["rules"].items():
     log.info("%s: %d jobs, %.1f s in all, at most %.0f MiB", rule, took["jobs"], took["seconds"], took["max_rss_mib"])

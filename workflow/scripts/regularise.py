@@ -5,7 +5,9 @@ from pathlib import Path
 
 import torch
 
-from memrnn import dataset, networks, record, train
+from memrnn import networks, record, train
+from memrnn.budget import checkpoint_steps
+from memrnn.images import load as load_images
 from memrnn.protocols import Schedule, Stage
 from memrnn.regularise import MODES, in_modes, points_of_modes, speed_penalty
 
@@ -13,7 +15,7 @@ settings, task, modes = snakemake.params.regularise, snakemake.params.task, snak
 log = record.log_to(snakemake.log[0], "regularise")
 record.prepare_process(snakemake.threads)
 
-images = dataset.load(snakemake.input.images)
+images = load_images(snakemake.input.images)
 before, meta = networks.load(snakemake.input.networks)
 full = Stage(len(images.classes), task["steps"])
 plan = train.Plan(
@@ -26,7 +28,7 @@ plan = train.Plan(
     drop=None,
     log_every=settings["log_every"],
     log_trials=snakemake.params.log_trials,
-    checkpoints=(settings["steps"],),
+    checkpoints=checkpoint_steps(snakemake.params.checkpoints, settings["steps"]),
     stream="regularise",
 )
 points = points_of_modes(snakemake.input.points, modes, settings["search_steps"], before.seeds)
@@ -35,7 +37,7 @@ strengths = [0.0 if MODES[phase] is None else settings["strength"] for phase in 
 penalty = speed_penalty(points, strengths, settings["noise_draws"], images.mean, images.std)
 folder = Path(snakemake.output.networks).with_suffix(".partial")
 fingerprint = record.fingerprint(snakemake.input, snakemake.params, torch.__version__, torch.get_num_threads())
-trained, _, rows = train.run(start, images, plan, folder, fingerprint, log, penalty)
+trained, rows = train.run(start, images, plan, folder, fingerprint, log, penalty)
 
 networks.save(snakemake.output.networks, trained, meta)
 record.save_table(snakemake.output.table, record.label_rows(rows, meta))

@@ -2,14 +2,15 @@
 
 import torch
 
-from memrnn import dataset, networks, record
+from memrnn import networks, record
+from memrnn.images import load as load_images
 from memrnn.slow_points import centroids, find
 
 settings = snakemake.params.slow_points
 log = record.log_to(snakemake.log[0], "slow_points")
 record.prepare_process(snakemake.threads)
 
-images = dataset.load(snakemake.input.images)
+images = load_images(snakemake.input.images)
 ensemble, meta = networks.load(snakemake.input.networks)
 start = centroids(ensemble, images, settings["noise_steps"], settings["noise_scale"])
 log.info("centroids rest on %d to %d correct trials", start.trials.min(), start.trials.max())

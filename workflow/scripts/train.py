@@ -5,8 +5,9 @@ from pathlib import Path
 
 import torch
 
-from memrnn import dataset, networks, record, train
-from memrnn.budget import step_of
+from memrnn import networks, record, train
+from memrnn.budget import checkpoint_steps
+from memrnn.images import load as load_images
 from memrnn.protocols import Stage, schedule
 
 cell, protocol = snakemake.wildcards.cell, snakemake.wildcards.protocol
@@ -14,7 +15,7 @@ settings, task, seeds = snakemake.params.train, snakemake.params.task, snakemake
 log = record.log_to(snakemake.log[0], "train")
 record.prepare_process(snakemake.threads)
 
-images = dataset.load(snakemake.input.images)
+images = load_images(snakemake.input.images)
 full = Stage(len(images.classes), task["steps"])
 plan = train.Plan(
     schedule=schedule(protocol, snakemake.params.protocol, settings["steps"], full),
@@ -26,17 +27,18 @@ plan = train.Plan(
     drop=train.drop_of(settings["learning_rate_drop"], settings["steps"]),
     log_every=settings["log_every"],
     log_trials=settings["log_trials"],
-    checkpoints=tuple(step_of(share, 1, settings["steps"]) for share in settings["checkpoints"]),
+    checkpoints=checkpoint_steps(settings["checkpoints"], settings["steps"]),
 )
 start = networks.initial(
     cell, seeds, images.train_images.shape[1] + 1, snakemake.params.network["units"], len(images.classes) + 1
 )
 folder = Path(snakemake.output.networks).with_suffix(".partial")
 fingerprint = record.fingerprint(snakemake.input, snakemake.params, cell, torch.__version__, torch.get_num_threads())
-trained, checkpoints, rows = train.run(start, images, plan, folder, fingerprint, log)
+trained, rows = train.run(start, images, plan, folder, fingerprint, log)
 
 meta = {"dataset": images.name, "curriculum": protocol}
 networks.save(snakemake.output.networks, trained, meta)
+checkpoints = train.checkpoints(folder, plan.checkpoints)
 record.save_arrays(snakemake.output.checkpoints, checkpoints, {**meta, "steps": plan.checkpoints, "seeds": seeds})
 record.save_table(snakemake.output.table, record.label_rows(rows, {**meta, "cell": cell}))
 shutil.rmtree(folder)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def step_of(share: float, out_of: float, steps: int) -> int:
     """Training step at which the share share / out_of of the budget is done, rounded to the nearest.
@@ -12,3 +14,8 @@ def step_of(share: float, out_of: float, steps: int) -> int:
         steps: training steps in all.
     """
     return round(share * steps / out_of)
+
+
+def checkpoint_steps(shares: Sequence[float], steps: int) -> tuple[int, ...]:
+    """Training steps, ascending, at which shares of a budget are done; shares that fall on one step give it once."""
+    return tuple(sorted({step_of(share, 1, steps) for share in shares}))

@@ -4,7 +4,8 @@ Every claim is split into panels (a cell, a protocol, a pair of protocols, a mod
 its whole 95 % interval lies on the claim's side. A claim is
 
 - `supported` if every panel that can be computed holds,
-- `not supported` if none of them holds, or if none can be computed (its statement then says so),
+- `not supported` if none of them holds, or if none can be computed (its statement then says so, and what is printed
+  calls it not judged),
 - `mixed` otherwise.
 
 Networks that have not learned (mean accuracy at the nominal delay below correlate.learned_accuracy) are left out of
@@ -16,7 +17,8 @@ listed with empty values and does not enter the verdict.
   networks (standard deviation of the extrapolation score) is listed beside them and does not enter.
 - C2, for every cell and protocol: the interval of the share of classes whose slow point is read out as its class, and
   that of the share of classes whose point is further than claims.distinct_distance from every other class's, lie above
-  claims.majority. Points of the search budget claims.search_steps.
+  claims.majority. Points of the search budget claims.search_steps. How slow they are, against the centroids where the
+  search starts, is listed beside them (median over networks of each network's median over classes) and does not enter.
 - C3, for every cell and protocol and for every cell with its protocols pooled: the interval of Spearman's rho of speed
   (same budget) and extrapolation score lies below 0.
 - C5, for every cell, protocol and mode (centroid, slow_points): the interval of the difference in extrapolation score
@@ -63,7 +65,8 @@ from memrnn.record import load_table
 STATEMENTS = {
     "C1": "Networks trained by different protocols solve the nominal task about equally well, and differ substantially "
     "when they must hold the memory for longer.",
-    "C2": "Each memory is associated with a slow point: a nearly steady state of the hidden-state dynamics.",
+    "C2": "Most memories have a slow point of their own: the point that the search finds is read out as its class, and "
+    "lies apart from every other class's.",
     "C3": "The speed of the slow points predicts extrapolation, in every protocol and architecture.",
     "C5": "A regulariser that lowers the speed at those points improves the robustness of the memory.",
 }
@@ -113,6 +116,17 @@ def spread_interval(values: Sequence[float], confidence: float) -> tuple[float, 
     return spread, float(low), float(high)
 
 
+def median(values: Sequence[float]) -> tuple[float, float, float]:
+    """Median without an interval, which so few networks do not give; NaN for fewer than two values.
+
+    Args:
+        values: one per network.
+    Returns:
+        median, NaN, NaN.
+    """
+    return (float(np.median(values)) if len(values) > 1 else np.nan), np.nan, np.nan
+
+
 def judge(
     scores: pd.DataFrame,
     correlation: pd.DataFrame,
@@ -151,6 +165,7 @@ def judge(
     share_interval = partial(mean_interval, confidence=confidence, bounds=(0.0, 1.0))
     read_out = by_protocol(shares, "readout", share_interval)
     distinct = by_protocol(shares, "distinct", share_interval)
+    speed, start_speed = (by_protocol(shares, column, median) for column in ("speed", "start_speed"))
     rho = correlation[(correlation.predictor == "speed") & (correlation.search_steps == search_steps)]
     rho = rho.rename(columns={"rho": "value"})
     gain = regularisation_gains(means, confidence)
@@ -164,6 +179,8 @@ def judge(
         _panels("C1", spread, "extrapolation score, standard deviation between networks", "(descriptive)", None),
         _panels("C2", read_out, "share of classes read out at their slow point", most, read_out.low > majority),
         _panels("C2", distinct, "share of classes with a distinct slow point", most, distinct.low > majority),
+        _panels("C2", speed, "speed of the slow points, median", "(descriptive)", None),
+        _panels("C2", start_speed, "speed at the centroids, median", "(descriptive)", None),
         _panels("C3", rho, "Spearman's rho of log speed and extrapolation score", "high < 0", rho.high < 0),
         _panels("C5", gain, "extrapolation score, difference to control", "low > 0", gain.low > 0),
     ]
@@ -246,7 +263,7 @@ def protocol_differences(means: pd.DataFrame, measure: str, confidence: float) -
 def point_shares(
     slow_points: pd.DataFrame, means: pd.DataFrame, search_steps: int, distinct_distance: float
 ) -> pd.DataFrame:
-    """Shares of a network's classes whose slow point keeps its read-out, or is apart from the others; phase `trained`.
+    """Of each network, phase `trained`: shares of classes whose slow point keeps its read-out, or is apart; its speeds.
 
     Args:
         slow_points: table of the slow-point stage.
@@ -254,12 +271,18 @@ def point_shares(
         search_steps: budget of the search.
         distinct_distance: a point is distinct if the nearest other class's point is further away than this.
     Returns:
-        one row per network: cell, curriculum, phase, seed, readout, distinct (shares), and the columns of `means`.
+        one row per network: cell, curriculum, phase, seed, readout, distinct (shares), speed, start_speed (medians over
+        classes, of the points and of the centroids, per time step), and the columns of `means`.
     """
     points = slow_points[(slow_points.phase == "trained") & (slow_points.search_steps == search_steps)]
     points = points.assign(readout=points.readout == points.label, distinct=points.nearest_distance > distinct_distance)
     network = ["cell", "curriculum", "phase", "seed"]
-    shares = points.groupby(network, as_index=False)[["readout", "distinct"]].mean()
+    shares = points.groupby(network, as_index=False).agg(
+        readout=("readout", "mean"),
+        distinct=("distinct", "mean"),
+        speed=("speed", "median"),
+        start_speed=("start_speed", "median"),
+    )
     return shares.merge(means, on=network, validate="one_to_one")
 
 
@@ -304,7 +327,7 @@ def numbers(
         max_delay: longest delay of the nominal task, T_max.
     Returns:
         JSON-able; what cannot be computed is None.
-        verdicts: claim -> verdict. networks: {trained, learned, left_out}.
+        verdicts: claim -> verdict. judged: claim -> whether any panel could be. networks: {trained, learned, left_out}.
         nominal: [{cell, curriculum, mean, low, high, networks, left_out, all_mean}] over learned networks, all_mean
         over all of them; extrapolation: the same, and sd between learned networks.
         rho: [{cell, curriculum, search_steps, rho, low, high, networks, points, left_out, within_rho, ...}] at the
@@ -330,6 +353,7 @@ def numbers(
     judged = (rho.predictor == "speed") & (rho.search_steps == settings["search_steps"])
     return {
         "verdicts": dict(zip(claims.claim, claims.verdict, strict=True)),
+        "judged": claims.holds.notna().groupby(claims.claim).any().to_dict(),
         "networks": {
             "trained": len(trained),
             "learned": int(trained.learned.sum()),
@@ -349,6 +373,8 @@ def numbers(
 def summary(claims: pd.DataFrame) -> str:
     """The claims table as text for a terminal, at most WIDTH columns wide.
 
+    A claim none of whose panels could be judged is NOT JUDGED there, though the table's verdict is `not supported`.
+
     Args:
         claims: what `judge` returned, or the same read back from its file.
     """
@@ -356,13 +382,15 @@ def summary(claims: pd.DataFrame) -> str:
     panel_width = claims.panel.dropna().str.len().max() if claims.panel.notna().any() else 0
     for claim, rows in claims.groupby("claim"):
         first = rows.iloc[0]
-        indent = f"{claim}  {first.verdict.upper():<13}  "
+        verdict_text = first.verdict if rows.holds.notna().any() else "not judged"
+        indent = f"{claim}  {verdict_text.upper():<13}  "
         lines += textwrap.wrap(indent + first.statement, WIDTH, subsequent_indent=" " * len(indent))
         for measure, panels in rows.groupby("measure", sort=False):
             side = panels.side.iloc[0]
             lines.append(f"    {measure}" + ("" if pd.isna(side) else f"; side: {side}"))
             for row in panels[panels.panel.notna()].itertuples():
-                numbers_text = f"{row.value:6.3f} [{row.low:6.3f}, {row.high:6.3f}]"
+                between = "" if pd.isna(row.low) else f" [{row.low:6.3f}, {row.high:6.3f}]"
+                numbers_text = f"{row.value:6.3f}{between}" if between else f"{row.value:6.2g}"
                 held = "" if pd.isna(row.holds) else "holds" if row.holds else "fails"
                 text = "not computable" if pd.isna(row.value) else numbers_text
                 left_out = f", {row.left_out} left out" if row.left_out else ""

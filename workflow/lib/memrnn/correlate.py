@@ -33,7 +33,7 @@ SCORE_COLUMNS = [*POINT, "nominal_accuracy", "extrapolation_score", "learned"]
 CORRELATION_COLUMNS = [
     *("dataset", "cell", "curriculum", "predictor", "search_steps"),  # together they name a row
     *("target", "rho", "low", "high", "networks", "points"),
-    *("left_out", "within_rho", "within_low", "within_high", "resamples"),
+    *("left_out", "within_rho", "within_low", "within_high", "within_networks", "resamples"),
 ]
 # Empty where they cannot be computed.
 INTERVAL_COLUMNS = ["rho", "low", "high", "within_rho", "within_low", "within_high"]
@@ -198,7 +198,7 @@ def correlate(
     sees ranks only, so the speed stands for its logarithm and a speed of zero is no trouble. Curriculum `all` pools the
     protocols of a cell; its resamples draw networks within each protocol. `within_rho` is the mean over networks of the
     rho across one network's classes, with an interval from the same resamples; a network whose classes are all tied has
-    no rho and does not enter it.
+    no rho and does not enter it, and `within_networks` counts those that have one.
 
     Args:
         slow_points: the table of the slow-point stage; one row per network, class and search budget.
@@ -247,13 +247,13 @@ def correlate(
             _complete(score, "slow_points", "label")
             for steps in speeds.columns.sort_values():
                 speed = learned[steps].unstack("label")
-                rho, within = _associate(speed.to_numpy(), score, source, resamples, confidence)
+                rho, within, defined = _associate(speed.to_numpy(), score, source, resamples, confidence)
                 rows.append(
                     {"dataset": dataset, "cell": cell, "curriculum": curriculum}
                     | {"predictor": "speed" if steps else "centroid_speed", "search_steps": steps}
                     | {"target": "extrapolation_score", "rho": rho.value, "low": rho.low, "high": rho.high}
                     | {"within_rho": within.value, "within_low": within.low, "within_high": within.high}
-                    | {"resamples": rho.resamples}
+                    | {"within_networks": defined, "resamples": rho.resamples}
                     | counts
                 )
     return pd.DataFrame(rows)[CORRELATION_COLUMNS]
@@ -276,8 +276,8 @@ def only_trained(frame: pd.DataFrame, name: str) -> pd.DataFrame:
 
 def _associate(
     speed: np.ndarray, score: pd.DataFrame, source: np.random.SeedSequence, resamples: int, confidence: float
-) -> tuple[Estimate, Estimate]:
-    """Pooled and mean within-network rho of speed and score, each networks x classes."""
+) -> tuple[Estimate, Estimate, int]:
+    """Pooled and mean within-network rho of speed and score, each networks x classes, and how many have the latter."""
     protocols = score.index.get_level_values("curriculum").to_numpy()
     target = score.to_numpy()
 
@@ -286,13 +286,14 @@ def _associate(
         return rank_correlation(speed[drawn].reshape(flat), target[drawn].reshape(flat))
 
     if not speed.size:
-        return NOT_COMPUTABLE, NOT_COMPUTABLE
+        return NOT_COMPUTABLE, NOT_COMPUTABLE, 0
     single = rank_correlation(speed, target)  # (networks,)
     defined = ~np.isnan(single)
     single = single[defined]
     return (
         bootstrap(pooled, protocols, source, resamples, confidence),
         bootstrap(lambda drawn: single[drawn].mean(axis=1), protocols[defined], source, resamples, confidence),
+        len(single),
     )
 
 

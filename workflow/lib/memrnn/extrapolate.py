@@ -11,7 +11,7 @@ from torch import Tensor
 
 from memrnn import record
 from memrnn.cells import State
-from memrnn.dataset import ImageSet
+from memrnn.images import ImageSet
 from memrnn.networks import Networks
 
 

@@ -47,6 +47,7 @@ LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1, 1)), 
 
 WIDTH = 7.0  # inches: a text column's width, so that the sizes below are the sizes on the page
 QUIET = "0.45"  # grey of what is context, not data
+GROWN = "first logged step after the task grew"
 
 
 class Figure(NamedTuple):
@@ -231,25 +232,21 @@ def delay_panels(axes: np.ndarray, table: pd.DataFrame, settings: Mapping[str, A
 
 
 def draw_trial(tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], settings: Mapping[str, Any]) -> Drawing:
-    """One trial as the network sees it: frames, trigger, and the outputs with the target marked, against time.
-
-    The table does not say which frame is the stimulus; it is the one that stays within an image's range, [0, 1], as
-    noise does not.
-    """
+    """One trial as the network sees it: frames, trigger, and the outputs with the target marked, against time."""
     from matplotlib.figure import Figure as Drawing
 
-    # each (steps, index)
-    pixels, trigger, target, output = (
+    # each (steps, index), but the shape (1, 3)
+    pixels, trigger, stimulus, target, output, shape = (
         tables["trial"].query("quantity == @name").pivot_table("value", index="step", columns="index").to_numpy()
-        for name in ("pixel", "trigger", "target", "output")
+        for name in ("pixel", "trigger", "stimulus", "target", "output", "shape")
     )
     steps, units = output.shape
-    excess = np.abs(pixels - pixels.clip(0, 1)).sum(axis=1)
-    events = {"stimulus": int(excess.argmin()), "response": int(trigger[:, 0].argmax())}
+    frames = pixels.reshape(steps, *shape[0].astype(int)).clip(0, 1)
+    events = {"stimulus": int(stimulus[:, 0].argmax()), "response": int(trigger[:, 0].argmax())}
 
     figure = Drawing(figsize=(WIDTH, 3.6), layout="constrained")
     top, middle, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(0.32, 0.3, 2))
-    for step, frame in enumerate(frames(pixels)):
+    for step, frame in enumerate(frames):
         extent = (step - 0.47, step + 0.47, 0, 1)
         top.imshow(frame, cmap="gray", vmin=0, vmax=1, extent=extent, aspect="auto", interpolation="nearest")
     for event, step in events.items():
@@ -276,19 +273,11 @@ def draw_trial(tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], set
     return figure
 
 
-def frames(pixels: np.ndarray) -> np.ndarray:
-    """Flat pixels (steps, pixels) as pictures: square grey or colour ones, or else one column of pixels per step."""
-    for channels in (1, 3):
-        side = round((pixels.shape[1] / channels) ** 0.5)
-        if side * side * channels == pixels.shape[1]:
-            return pixels.reshape(len(pixels), side, side, channels).clip(0, 1)
-    return pixels[:, :, None].clip(0, 1)
-
-
 def draw_training(tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], settings: Mapping[str, Any]) -> Drawing:
     """Accuracy on held-out images against training step, cells in rows and protocols in columns.
 
-    Upright lines stand where the protocol makes the task larger; the title says what grows, from where to where.
+    Upright lines stand at the first logged step after the protocol made the task larger; the title says what grows,
+    from where to where.
     """
     import seaborn
 
@@ -308,7 +297,7 @@ def draw_training(tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], 
             curve(panel, part, "step", measure, look, settings)
         changes, what = growth(part)
         for step in changes:
-            panel.axvline(step, color=QUIET, linewidth=0.7, linestyle=":", zorder=0.5, label="the task grows")
+            panel.axvline(step, color=QUIET, linewidth=0.7, linestyle=":", zorder=0.5, label=GROWN)
         panel.set_title(f"{CELLS.get(cell, cell)}, {PROTOCOLS.get(protocol, protocol)}\n{what}")
         panel.set_ylim(-0.03, 1.03)
         panel.locator_params(axis="x", nbins=3)
@@ -318,7 +307,7 @@ def draw_training(tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], 
 
 
 def growth(part: pd.DataFrame) -> tuple[list[int], str]:
-    """Steps of a training table at which the task changed, and in words what grew."""
+    """First steps of a training table after each change of the task, and in words what grew."""
     units = {"classes": "classes", "current_steps": "time steps", "alpha": "null weight"}
     table = part.drop_duplicates("step").sort_values("step").set_index("step")[list(units)]
     changed = table.ne(table.shift()).iloc[1:]

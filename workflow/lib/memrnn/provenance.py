@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,16 @@ from memrnn import record
 PACKAGES = ("numpy", "pandas", "safetensors", "scikit-learn", "scipy", "seaborn", "snakemake", "torch")
 
 
-def collect(config: Mapping[str, Any], root: str | Path, benchmarks: str | Path) -> dict[str, Any]:
+def collect(
+    config: Mapping[str, Any], root: str | Path, benchmarks: Sequence[str | Path], folder: str | Path
+) -> dict[str, Any]:
     """Provenance of a run.
 
     Args:
         config: the merged configuration.
         root: folder of the clone, for its commit.
-        benchmarks: folder of Snakemake's benchmark files, one subfolder or file per rule.
+        benchmarks: Snakemake's benchmark files of the run's jobs; one that is missing is not counted.
+        folder: where they lie, one subfolder or file per rule.
     Returns:
         config, config_hash, commit and whether the tree was clean (null outside a clone), versions, machine, and per
         rule the number of jobs, their seconds in all and the largest memory of one (MiB).
@@ -38,7 +41,7 @@ def collect(config: Mapping[str, Any], root: str | Path, benchmarks: str | Path)
         "clean": _git(root, "status", "--porcelain") == "" if in_clone else None,
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
         "machine": {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count()},
-        "rules": _rules(Path(benchmarks)),
+        "rules": _rules(benchmarks, folder),
     }
 
 
@@ -58,11 +61,11 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def _rules(folder: Path) -> dict[str, dict[str, float]]:
-    files = sorted(folder.rglob("*.tsv"))
+def _rules(benchmarks: Sequence[str | Path], folder: str | Path) -> dict[str, dict[str, float]]:
     taken = [
         pd.read_csv(path, sep="\t", na_values="-").assign(rule=path.relative_to(folder).parts[0].removesuffix(".tsv"))
-        for path in files
+        for path in map(Path, benchmarks)
+        if path.is_file()
     ]
     if not taken:
         return {}

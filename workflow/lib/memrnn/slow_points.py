@@ -11,9 +11,10 @@ from torch import Tensor
 
 from memrnn import record
 from memrnn.cells import State, check_state, speed
-from memrnn.dataset import ImageSet
+from memrnn.images import ImageSet
 from memrnn.networks import Networks
 
+IMAGES_AT_ONCE = 500  # per network: bounds the memory that centroids of thousands of images need
 NO_CLASS = -1  # read-out of a state that answers the trigger with the null output
 
 SquaredSpeed = Callable[[State], tuple[Tensor, State]]
@@ -64,17 +65,20 @@ def centroids(networks: Networks, images: ImageSet, noise_steps: int, noise_scal
     means, kept = [], []
     with torch.no_grad():
         for label, (number, offset) in enumerate(zip(counts, offsets, strict=True)):
-            image = torch.zeros(count, number, width)
-            image[..., :-1] = images.train_images[offset : offset + number]
-            state = networks.cell.initial_state(count, number, networks.readout.shape[1], image)
-            state = networks.step(state, image)
-            for frame in frames:
-                state = networks.step(state, frame)
-            right = read_out(networks, state, images.mean) == label  # (networks, trials)
-            kept.append(right.sum(1))
-            weight = torch.where(right.any(1, keepdim=True), right, True).to(state[0].dtype)
-            weight /= weight.sum(1, keepdim=True)
-            means.append([torch.einsum("nt,ntu->nu", weight, part) for part in state])
+            chosen, every, correct = 0, 0, 0  # sums of states, (parts, networks, units), and number of correct trials
+            for shown in images.train_images[offset : offset + number].split(IMAGES_AT_ONCE):
+                image = torch.zeros(count, len(shown), width)
+                image[..., :-1] = shown
+                state = networks.cell.initial_state(count, len(shown), networks.readout.shape[1], image)
+                state = networks.step(state, image)
+                for frame in frames:
+                    state = networks.step(state, frame)
+                right = read_out(networks, state, images.mean) == label  # (networks, trials)
+                correct += right.sum(1)
+                chosen += torch.stack([torch.einsum("nt,ntu->nu", right.to(part.dtype), part) for part in state])
+                every += torch.stack([part.sum(1) for part in state])
+            kept.append(correct)
+            means.append(torch.where(correct[:, None] > 0, chosen / correct[:, None].clamp(min=1), every / number))
     return Centroids(tuple(torch.stack(parts, 1) for parts in zip(*means, strict=True)), torch.stack(kept, 1))
 
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from memrnn import networks as nets
 from memrnn import record, trials
 from memrnn.budget import step_of
-from memrnn.dataset import ImageSet
+from memrnn.images import ImageSet
 from memrnn.networks import Networks
 from memrnn.protocols import Schedule, Stage
 
@@ -124,20 +124,19 @@ def run(
     fingerprint: str,
     logger: logging.Logger,
     penalty: Penalty | None = None,
-) -> tuple[Networks, dict[str, Tensor], pd.DataFrame]:
+) -> tuple[Networks, pd.DataFrame]:
     """Train an ensemble.
 
     Args:
         start: networks before the first step; not changed.
-        folder: for checkpoints; a run with the same `fingerprint` continues from the last one there.
+        folder: for checkpoints, see `checkpoints`; a run with the same `fingerprint` continues from the last one there.
         fingerprint: identifies everything that the numbers depend on.
         penalty: term added to each network's loss, (networks,), drawing from the given noise generators.
     Returns:
-        the trained networks; the weights at every checkpoint, each tensor (checkpoints, networks, ...); and the
-        training table with a row per network and logged step.
+        the trained networks, and the training table with a row per network and logged step.
     Raises:
-        NotFinite: a network's loss, or a weight about to be kept, is NaN or infinite; the checkpoints taken before are
-            kept in `folder`.
+        NotFinite: a network's loss, or a weight about to be kept, is NaN or infinite; the message tells the last
+            checkpoint, which stays in `folder`.
     """
     parameters = {name: values.clone().requires_grad_() for name, values in start.parameters.items()}
     networks = nets.from_parameters(start.cell.name, parameters, start.seeds, start.phases)
@@ -147,7 +146,9 @@ def run(
         # A stream of its own for the penalty: the trials are the same with and without one.
         {name: [record.generator(seed, plan.stream, name) for seed in start.seeds] for name in STREAMS},
     )
+    kept = None  # step of the last checkpoint
     if state.restore(folder, fingerprint):
+        kept = state.step
         logger.info("continuing from the checkpoint at step %d of %d", state.step, plan.steps)
     offsets, counts = images.offsets("train"), images.counts("train")
     buffers: dict[int, Tensor] = {}
@@ -157,7 +158,7 @@ def run(
         stage = plan.schedule.at(min(state.step, plan.steps - 1))
         if state.step in plan.checkpoints or state.step == plan.steps:
             finite = torch.stack([values.isfinite().flatten(1).all(1) for values in parameters.values()]).all(0)
-            _check_finite("the weights are", finite, start, state.step)
+            _check_finite("the weights are", finite, start, state.step, folder, kept)
         due = state.step % plan.log_every == 0 or state.step == plan.steps
         if due and not (state.rows and state.rows[-1]["step"] == state.step):  # a resumed run has this step's rows
             state.rows += (rows := _evaluate(networks, images, plan, stage, state.step, penalty))
@@ -166,6 +167,7 @@ def run(
             path = _checkpoint_path(folder, state.step)
             record.save_arrays(path, networks.parameters, {"fingerprint": fingerprint, "step": state.step})
             state.save(folder, fingerprint)
+            kept = state.step
         if state.step == plan.steps:
             break
         if plan.drop is not None and state.step >= plan.drop[0]:
@@ -182,34 +184,41 @@ def run(
         losses = trials.loss(forward(networks, x), drawn, stage, plan.full.steps)
         if penalty is not None:
             losses = losses + penalty(networks, state.streams["penalty"])
-        _check_finite("the loss is", losses.isfinite(), start, state.step)
+        _check_finite("the loss is", losses.isfinite(), start, state.step, folder, kept)
         state.optimiser.zero_grad()
         losses.sum().backward()
         state.optimiser.step()
         state.step += 1
         bar.update()
     bar.close()
-    checkpoints = [record.load_arrays(_checkpoint_path(folder, step))[0] for step in plan.checkpoints]
-    stacked = {name: torch.stack([each[name] for each in checkpoints]) for name in checkpoints[0]}
     final = {name: values.detach() for name, values in parameters.items()}
     trained = nets.from_parameters(start.cell.name, final, start.seeds, start.phases)
-    return trained, stacked, pd.DataFrame(state.rows)
+    return trained, pd.DataFrame(state.rows)
+
+
+def checkpoints(folder: Path, steps: Sequence[int]) -> dict[str, Tensor]:
+    """Weights that a finished run has left in its folder after each of `steps`, each tensor (steps, networks, ...)."""
+    taken = [record.load_arrays(_checkpoint_path(folder, step))[0] for step in steps]
+    return {name: torch.stack([each[name] for each in taken]) for name in taken[0]}
 
 
 def _checkpoint_path(folder: Path, step: int) -> Path:
     return folder / f"step{step}.safetensors"
 
 
-def _check_finite(what: str, finite: Tensor, networks: Networks, step: int) -> None:
+def _check_finite(what: str, finite: Tensor, networks: Networks, step: int, folder: Path, kept: int | None) -> None:
     if not finite.all():
         bad = [
             f"{label['seed']} ({label['phase']})"
             for label, good in zip(networks.labels, finite, strict=True)
             if not good
         ]
+        last = f"the last checkpoint, of step {kept}, is in {folder}"
+        if kept is None:
+            last = "no checkpoint was taken before"
         raise NotFinite(
-            f"{what} not finite at training step {step} for seed {', '.join(bad)}; "
-            "the checkpoints before it are kept. A lower learning rate usually helps."
+            f"{what} not finite at training step {step} for seed {', '.join(bad)}; {last}. "
+            "A lower learning rate usually helps."
         )
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from memrnn import record
-from memrnn.dataset import ImageSet
+from memrnn.images import ImageSet
 from memrnn.networks import Networks
 from memrnn.protocols import Stage
 
@@ -123,8 +123,9 @@ def example(networks: Networks, images: ImageSet, full_steps: int, min_delay: in
     """One held-out trial of the full task with the first network's outputs, as a table.
 
     Returns:
-        rows step, quantity (pixel, trigger, target or output), index, value. Index counts pixels as they lie flattened;
-        targets and outputs with 0 the null response and k + 1 class k. Outputs are after the logistic function.
+        rows step, quantity, index, value. Quantities: pixel (index as they lie flattened); trigger and stimulus (index
+        0, value 1 at their step); target and output (index 0 the null response, k + 1 class k; outputs are after the
+        logistic function); and, at step 0 only, the shape of an image (index 0 height, 1 width, 2 channels).
     """
     generator = record.generator(networks.seeds[0], "trials", "example")
     stage = Stage(len(images.classes), full_steps)
@@ -137,8 +138,10 @@ def example(networks: Networks, images: ImageSet, full_steps: int, min_delay: in
     quantities = {
         "pixel": x[0, :, 0, :-1],
         "trigger": x[0, :, 0, -1:],
+        "stimulus": (torch.arange(full_steps) == drawn.stimulus[0, 0]).float().unsqueeze(-1),
         "target": torch.nn.functional.one_hot(targets(drawn, full_steps)[0, :, 0], output.shape[-1]),
         "output": output[0, :, 0],
+        "shape": torch.tensor([images.shape]),
     }
     return pd.concat(
         [

@@ -276,8 +276,8 @@ def draw_trial(tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], set
 def draw_training(tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], settings: Mapping[str, Any]) -> Drawing:
     """Accuracy on held-out images against training step, cells in rows and protocols in columns.
 
-    Upright lines stand at the first logged step after the protocol made the task larger; the title says what grows,
-    from where to where.
+    Upright lines stand at the first logged step after the protocol made the task larger; the title says what
+    grows, from where to where.
     """
     import seaborn
 

@@ -430,5 +430,5 @@ def test_report_of_the_smoke_run_shows_every_figure(smoke_run, tmp_path):
     for claim, verdict in numbers["verdicts"].items():
         assert f"{claim} {verdict if numbers['judged'][claim] else 'not judged'}: " in seen.front
     for path, caption in seen.captions.items():
-        assert "Description" in caption, path
+        assert "description" in caption.lower(), path  # the report may show its headings in capitals
         assert "System Message" not in caption, caption

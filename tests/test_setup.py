@@ -23,9 +23,12 @@ CONDA_NAMES = {"matplotlib-base": "matplotlib", "pytorch": "torch", "seaborn-bas
 IMPORT_NAMES = {"pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn"}
 
 
+OF_MAKE = ("MFLAGS", "VENV", "PYTHON", "CORES", "CONFIG", "ARGS")  # what `make test VENV=...` hands down, say
+
+
 def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command as from a fresh shell: without what an outer `make` hands to an inner one."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith("MAKE") and key != "MFLAGS"}
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("MAKE") and key not in OF_MAKE}
     return subprocess.run(
         [str(part) for part in command], cwd=cwd, env=inherited | environment, capture_output=True, text=True
     )

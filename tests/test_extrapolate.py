@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from reference import plain_step
 from torch import Tensor
 
 from memrnn import record
@@ -190,27 +191,6 @@ def test_onsets_are_uniform_from_the_first_step_to_the_last_that_leaves_room():
 
 
 # --------------------------------------------------------------------------------------------- against a plain loop
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
-
-
-def plain_step(cell: str, weights: dict[str, np.ndarray], state: list[np.ndarray], x: np.ndarray) -> list[np.ndarray]:
-    """One step of one network on one trial, in float64, as section 3 of the science defines it."""
-    units = len(state[0])
-
-    def gate(k: int, h: np.ndarray) -> np.ndarray:
-        columns = slice(k * units, (k + 1) * units)
-        return x @ weights["inputs"][:, columns] + h @ weights["recurrent"][:, columns] + weights["bias"][columns]
-
-    h = state[0]
-    if cell == "gru":
-        z, r = sigmoid(gate(0, h)), sigmoid(gate(1, h))
-        return [(1 - z) * h + z * np.tanh(gate(2, r * h))]
-    f, i, o = (sigmoid(gate(k, h)) for k in range(3))
-    c = f * state[1] + i * np.tanh(gate(3, h))
-    return [o * np.tanh(c), c]
 
 
 def one_by_one(

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from reference import plain_step
 from torch import Tensor
 
 from memrnn import record, train
@@ -59,25 +60,13 @@ def run(start: Networks, images: ImageSet, folder: Path, penalty=None, **setting
 # ------------------------------------------------------------------------------------------------------- the penalty
 
 
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
-
-
 def plain_squared_speed(cell: str, weights: dict[str, np.ndarray], state: list[np.ndarray], x: np.ndarray) -> float:
     """S^2 of one state of one network, in float64, as sections 3 and 7 of the science define it."""
-
-    def gate(k: int, h: np.ndarray) -> np.ndarray:
-        columns = slice(k * UNITS, (k + 1) * UNITS)
-        return x @ weights["inputs"][:, columns] + h @ weights["recurrent"][:, columns] + weights["bias"][columns]
-
-    h = state[0]
-    if cell == "gru":
-        z, r = sigmoid(gate(0, h)), sigmoid(gate(1, h))
-        after = (1 - z) * h + z * np.tanh(gate(2, r * h))
-        return float(((after - h) ** 2).sum())
-    f, i, o = (sigmoid(gate(k, h)) for k in range(3))
-    c = f * state[1] + i * np.tanh(gate(3, h))
-    return float(((o * np.tanh(c) - h) ** 2).sum() + ((np.tanh(c) - np.tanh(state[1])) ** 2).sum())
+    after = plain_step(cell, weights, state, x)
+    squared = ((after[0] - state[0]) ** 2).sum()
+    if cell == "lstm":
+        squared += ((np.tanh(after[1]) - np.tanh(state[1])) ** 2).sum()
+    return float(squared)
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])

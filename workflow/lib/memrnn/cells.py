@@ -3,8 +3,7 @@
 A cell maps a state and a drive to the next state. The drive is the input's share of the gates' preactivations,
 W x + b, so that it can be computed for all time steps in one product. Every tensor has a leading axis "networks".
 A new cell is a subclass of `Cell` with `gates`, `initial_state` and `step`, entered in `CELLS`; automatic
-differentiation then gives it sequences and speed gradients. GRU and LSTM have both in closed form, from one
-`forward` and one `backward` of a single step each.
+differentiation then gives it sequences and speed gradients. GRU and LSTM have both in closed form.
 """
 
 from __future__ import annotations

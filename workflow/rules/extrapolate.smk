@@ -20,6 +20,7 @@ rule extrapolate_block:
     params:
         task=config["task"],
         extrapolate=config["extrapolate"],
+        device=config["engine"]["device"],
     message:
         "Longer delays for {wildcards.cell}, {wildcards.protocol}, {wildcards.stage}, {wildcards.seeds}"
     script:

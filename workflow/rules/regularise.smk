@@ -31,6 +31,7 @@ rule regularise_block:
             key: value for key, value in config["regularise"].items() if key not in ("protocols", "modes")
         },
         modes=config["regularise"]["modes"],
+        engine=config["engine"],
         log_trials=config["train"]["log_trials"],
         checkpoints=config["train"]["checkpoints"],
     message:

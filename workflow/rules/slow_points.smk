@@ -18,6 +18,7 @@ rule slow_points_block:
         runtime=by_size(planning.minutes, planning.BACKWARD * max(config["slow_points"]["search_steps"]) * CLASSES),
     params:
         slow_points=config["slow_points"],
+        device=config["engine"]["device"],
     message:
         "Slow points of {wildcards.cell}, {wildcards.protocol}, {wildcards.stage}, {wildcards.seeds}"
     script:

@@ -27,6 +27,7 @@ rule train_block:
         task=config["task"],
         network=config["network"],
         train=config["train"],
+        engine=config["engine"],
         protocol=lambda wildcards: config["protocol_settings"][wildcards.protocol],
     message:
         "Train {wildcards.cell} under {wildcards.protocol}, {wildcards.seeds}"

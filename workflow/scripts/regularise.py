@@ -7,6 +7,7 @@ import torch
 
 from memrnn import networks, record, train
 from memrnn.budget import checkpoint_steps
+from memrnn.engine import choose
 from memrnn.images import load as load_images
 from memrnn.protocols import Schedule, Stage
 from memrnn.regularise import MODES, in_modes, points_of_modes, speed_penalty
@@ -31,13 +32,15 @@ plan = train.Plan(
     checkpoints=checkpoint_steps(snakemake.params.checkpoints, settings["steps"]),
     stream="regularise",
 )
+engine = choose(snakemake.params.engine)
 points = points_of_modes(snakemake.input.points, modes, settings["search_steps"], before.seeds)
+points = tuple(part.to(engine.device) for part in points)
 start = in_modes(before, modes)
 strengths = [0.0 if MODES[phase] is None else settings["strength"] for phase in start.phases]
 penalty = speed_penalty(points, strengths, settings["noise_draws"], images.mean, images.std)
 folder = Path(snakemake.output.networks).with_suffix(".partial")
 fingerprint = record.fingerprint(snakemake.input, snakemake.params, torch.__version__, torch.get_num_threads())
-trained, rows = train.run(start, images, plan, folder, fingerprint, log, penalty)
+trained, rows = train.run(start, images, plan, engine, folder, fingerprint, log, penalty)
 
 networks.save(snakemake.output.networks, trained, meta)
 record.save_table(snakemake.output.table, record.label_rows(rows, meta))

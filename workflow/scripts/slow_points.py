@@ -3,6 +3,7 @@
 import torch
 
 from memrnn import networks, record
+from memrnn.engine import device_of
 from memrnn.images import load as load_images
 from memrnn.slow_points import centroids, find
 
@@ -12,6 +13,7 @@ record.prepare_process(snakemake.threads)
 
 images = load_images(snakemake.input.images)
 ensemble, meta = networks.load(snakemake.input.networks)
+ensemble = ensemble.to(device_of(snakemake.params.device))
 start = centroids(ensemble, images, settings["noise_steps"], settings["noise_scale"])
 log.info("centroids rest on %d to %d correct trials", start.trials.min(), start.trials.max())
 drop = settings["learning_rate_drop"]

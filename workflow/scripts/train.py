@@ -7,6 +7,7 @@ import torch
 
 from memrnn import networks, record, train
 from memrnn.budget import checkpoint_steps
+from memrnn.engine import choose
 from memrnn.images import load as load_images
 from memrnn.protocols import Stage, schedule
 
@@ -34,7 +35,7 @@ start = networks.initial(
 )
 folder = Path(snakemake.output.networks).with_suffix(".partial")
 fingerprint = record.fingerprint(snakemake.input, snakemake.params, cell, torch.__version__, torch.get_num_threads())
-trained, rows = train.run(start, images, plan, folder, fingerprint, log)
+trained, rows = train.run(start, images, plan, choose(snakemake.params.engine), folder, fingerprint, log)
 
 meta = {"dataset": images.name, "curriculum": protocol}
 networks.save(snakemake.output.networks, trained, meta)

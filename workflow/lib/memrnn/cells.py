@@ -73,15 +73,26 @@ class Cell:
         """The tensors whose change in one step is the speed; h stands first."""
         return state
 
-    def sequence(self, weights: Weights, x: Tensor) -> Tensor:
-        """Hidden states of whole trials from the zero state, differentiable with respect to weights and x.
+    def unroll(
+        self, recurrent: Tensor, drive: Tensor, index: Tensor | None = None, products: torch.dtype | None = None
+    ) -> Tensor:
+        """Hidden states of whole trials from the zero state, differentiable with respect to `recurrent` and `drive`.
 
         Args:
-            x: inputs, (networks, time, batch, inputs).
+            recurrent: (networks, units, gates * units).
+            drive: W x + b of every step, (networks, time, batch, gates * units); or, where trials share frames, a
+                table of drives, (networks, rows, gates * units).
+            index: int64, (networks, time, batch), row of the table that drives a trial at a step; None without table.
+            products: type to which factors and results of recurrent products are rounded, if shorter than the drive's;
+                a cell without an unrolling of its own ignores it.
         Returns:
             h after each step, (networks, time, batch, units).
         """
-        return plain_sequence(self, weights, x)
+        return plain_unroll(self, recurrent, drive, index)
+
+    def sequence(self, weights: Weights, x: Tensor) -> Tensor:
+        """`unroll` under inputs x, (networks, time, batch, inputs)."""
+        return self.unroll(weights.recurrent, weights.drive(x.flatten(1, 2)).unflatten(1, x.shape[1:3]))
 
     def squared_speed_gradient(self, recurrent: Tensor, state: State, drive: Tensor) -> tuple[Tensor, State]:
         """S^2 of every state, (networks, points), and its gradient with respect to the state."""
@@ -92,12 +103,14 @@ class Cell:
         return squared.detach(), gradient
 
 
-def plain_sequence(cell: Cell, weights: Weights, x: Tensor) -> Tensor:
-    """`Cell.sequence` as a loop over `Cell.step` under automatic differentiation: the reference for faster ones."""
-    state = cell.initial_state(x.shape[0], x.shape[2], weights.recurrent.shape[1], x)
+def plain_unroll(cell: Cell, recurrent: Tensor, drive: Tensor, index: Tensor | None = None) -> Tensor:
+    """`Cell.unroll` as a loop over `Cell.step` under automatic differentiation: the reference for faster ones."""
+    if index is not None:
+        drive = drive.flatten(0, 1)[_rows(drive, index)]
+    state = cell.initial_state(drive.shape[0], drive.shape[2], recurrent.shape[1], drive)
     hidden = []
-    for t in range(x.shape[1]):
-        state = cell.step(weights.recurrent, state, weights.drive(x[:, t]))
+    for drive_t in drive.unbind(1):
+        state = cell.step(recurrent, state, drive_t)
         hidden.append(state[0])
     return torch.stack(hidden, 1)
 
@@ -132,8 +145,10 @@ class GRU(Cell):
         z, _, n, _ = _gru_gates(h, weights.recurrent, weights.drive(x))
         return (torch.lerp(h, n, z),)
 
-    def sequence(self, weights: Weights, x: Tensor) -> Tensor:
-        return _GRUSequence.apply(*weights, x)
+    def unroll(
+        self, recurrent: Tensor, drive: Tensor, index: Tensor | None = None, products: torch.dtype | None = None
+    ) -> Tensor:
+        return _GRUUnroll.apply(recurrent, drive, index, products or drive.dtype)
 
     def squared_speed_gradient(self, recurrent: Tensor, state: State, drive: Tensor) -> tuple[Tensor, State]:
         (h,) = state
@@ -155,103 +170,133 @@ def _gru_gates(h: Tensor, recurrent: Tensor, drive: Tensor) -> tuple[Tensor, Ten
     return z, r, n, zr
 
 
-# Sequences. A step costs as much in calls as in arithmetic, so a loop over time makes as few as it can: one product
-# with the inputs and the state stacked; views made beforehand; in the backward loop only what depends on later steps,
-# every other factor computed for all steps at once. Everything is (time, networks, units, batch): a gate of a network
-# lies in one piece. Candidates come doubled, as 2 s(2a) - 1 = tanh a is cheaper than tanh and doubling is exact.
+# Unrolling. A step costs as much in calls as in arithmetic, so a loop over time makes as few as it can: views made
+# beforehand; in the backward loop only what depends on later steps, every other factor computed for all steps at once.
+# Candidates come doubled, as 2 s(2a) - 1 = tanh a is several times cheaper than tanh, and doubling is exact.
+# `products` may be a shorter type than the drive's: factors and results of products are rounded to it, nothing else.
 
 
-def _stack_inputs(x: Tensor, steps: int, units: int) -> Tensor:
-    """Room for inputs above states, (steps, networks, inputs + units, batch), the inputs filled in."""
-    networks, time, batch, inputs = x.shape
-    stacked = x.new_zeros(steps, networks, inputs + units, batch)
-    stacked[:time, :, :inputs] = x.permute(1, 0, 3, 2)
-    return stacked
+def _steps(*series: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Steps of several (networks, time, ...) tensors together."""
+    return zip(*(each.unbind(1) for each in series), strict=True)
 
 
-def _stack_weights(inputs: Tensor, recurrent: Tensor) -> Tensor:
-    """Weights of inputs above states, (networks, columns, inputs + units)."""
-    return torch.cat([inputs, recurrent], 1).mT.contiguous()
+def _steps_back(*series: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The same from the last to the first."""
+    return zip(*(reversed(each.unbind(1)) for each in series), strict=True)
 
 
-def _by_network(values: Tensor) -> Tensor:
-    """(time, networks, units, batch) as (networks, units, time * batch)."""
-    return values.permute(1, 2, 0, 3).flatten(2)
+def _rows(table: Tensor, index: Tensor) -> Tensor:
+    """Where the rows that `index` (networks, time, batch) names lie in a table (networks, rows, ...) laid flat."""
+    first = torch.arange(table.shape[0], device=index.device) * table.shape[1]
+    return index + first.view(-1, 1, 1)
 
 
-def _back_in_time(*series: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Steps of several (time, ...) tensors together, from the last to the first."""
-    return zip(*(reversed(each.unbind()) for each in series), strict=True)
+def _drives(drive: Tensor, index: Tensor | None) -> Iterator[Tensor]:
+    """Drive of each step, (networks, batch, columns); of a table, the next one takes the place of the last."""
+    if index is None:
+        yield from drive.unbind(1)
+        return
+    networks, _, batch = index.shape
+    room = drive.new_empty(networks, batch, drive.shape[2])
+    table, flat = drive.flatten(0, 1), room.flatten(0, 1)
+    for rows in _rows(drive, index).transpose(0, 1).flatten(1):
+        torch.index_select(table, 0, rows, out=flat)
+        yield room
 
 
-class _GRUSequence(torch.autograd.Function):
+def _drive_gradient(da: Tensor, drive_shape: torch.Size, index: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """Gradient of a drive, or of a table of drives, from that of the preactivations."""
+    da = da.to(dtype)
+    if index is None:
+        return da
+    networks, rows, columns = drive_shape
+    if da.is_cuda:  # there index_add_ sums in an order of its own each time; a product does not
+        row = torch.arange(rows, device=da.device).view(1, -1, 1)
+        return torch.bmm((index.flatten(1).unsqueeze(1) == row).to(dtype), da.flatten(1, 2))
+    table = da.new_zeros(networks, rows, columns)
+    table.flatten(0, 1).index_add_(0, _rows(table, index).flatten(), da.flatten(0, 2))
+    return table
+
+
+def _add_product(
+    base: Tensor, left: Tensor, right: Tensor, room: Tensor | None, out: Tensor, scale: float = 1
+) -> Tensor:
+    """scale * base + left @ right in the type of base; `room` is where a product of a shorter type goes, else None."""
+    if room is None:
+        return torch.baddbmm(base, left, right, beta=scale, out=out)
+    return torch.add(torch.bmm(left, right, out=room), base, alpha=scale, out=out)
+
+
+def _flat(values: Tensor) -> Tensor:
+    """(networks, time, batch, columns) as (networks, time * batch, columns)."""
+    return values.flatten(1, 2)
+
+
+class _GRUUnroll(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, recurrent: Tensor, bias: Tensor, x: Tensor) -> Tensor:
-        (_, steps, _, width), units = x.shape, recurrent.shape[1]
-        weight = _stack_weights(inputs, recurrent)
-        weight[:, 2 * units :] *= 2
-        zr_weight, n_weight = weight.split([2 * units, units], 1)
-        zr_bias, n_bias = bias[:, : 2 * units, None], bias[:, 2 * units :, None] * 2
-        xh = _stack_inputs(x, steps + 1, units)  # x above h, before every step
-        xr = xh[:-1].clone()  # x above r * h
-        h, rh = xh[:, :, width:], xr[:, :, width:]
-        zr = torch.empty_like(h[:-1]).repeat(1, 1, 2, 1)
-        n = torch.empty_like(h[:-1])
-        z, r = zr.chunk(2, 2)
-        h_t = h.unbind()
+    def forward(ctx: Any, recurrent: Tensor, drive: Tensor, index: Tensor | None, products: torch.dtype) -> Tensor:
+        networks, steps, batch = drive.shape[:3] if index is None else index.shape
+        units = recurrent.shape[1]
+        short = products != drive.dtype
+        zr_weight = recurrent[..., : 2 * units].to(products, memory_format=torch.contiguous_format)
+        n_weight = (2 * recurrent[..., 2 * units :]).to(products)
+        h = drive.new_zeros(networks, steps + 1, batch, units)  # before every step, and after the last
+        factor = h.to(products)  # h as products see it
+        zr = drive.new_empty(networks, steps, batch, 2 * units)
+        n = drive.new_empty(networks, steps, batch, units)
+        rh = n.new_empty(n.shape, dtype=products)
+        room_zr, room_n = (rh.new_empty(networks, batch, k * units) if short else None for k in (2, 1))
         minus_one = n.new_full((), -1)
-        series = (xh[:-1], xr, rh, zr, z, r, n)
-        for before, after, xh_t, xr_t, rh_t, zr_t, z_t, r_t, n_t in zip(
-            h_t[:-1], h_t[1:], *(each.unbind() for each in series), strict=True
+        series = (h[:, :-1], h[:, 1:], factor[:, :-1], factor[:, 1:], zr, *zr.chunk(2, 3), rh, n)
+        for drive_t, (before, after, factor_t, factor_after, zr_t, z, r, rh_t, n_t) in zip(
+            _drives(drive, index), _steps(*series), strict=True
         ):
-            torch.baddbmm(zr_bias, zr_weight, xh_t, out=zr_t).sigmoid_()
-            torch.mul(r_t, before, out=rh_t)
-            torch.baddbmm(n_bias, n_weight, xr_t, out=n_t).sigmoid_()
+            drive_zr, drive_n = drive_t.split([2 * units, units], 2)
+            _add_product(drive_zr, factor_t, zr_weight, room_zr, out=zr_t).sigmoid_()
+            torch.mul(r, before, out=rh_t)
+            _add_product(drive_n, rh_t, n_weight, room_n, out=n_t, scale=2).sigmoid_()
             torch.add(minus_one, n_t, alpha=2, out=n_t)
-            torch.lerp(before, n_t, z_t, out=after)
-        ctx.save_for_backward(inputs, recurrent, xh, xr, zr, n)
-        return h[1:].permute(1, 0, 3, 2)
+            torch.lerp(before, n_t, z, out=after)
+            if short:
+                factor_after.copy_(after)
+        ctx.save_for_backward(recurrent, index, h, factor, zr, rh, n)
+        ctx.drive_shape = drive.shape
+        return h[:, 1:]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        inputs, recurrent, xh, xr, zr, n = ctx.saved_tensors
-        units, width = recurrent.shape[1], inputs.shape[1]
-        zr_weight, n_weight = recurrent[..., : 2 * units].contiguous(), recurrent[..., 2 * units :].contiguous()
-        z, r = zr.chunk(2, 2)
-        h = xh[:-1, :, width:]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        recurrent, index, h, factor, zr, rh, n = ctx.saved_tensors
+        networks, steps, batch, units = n.shape
+        short = rh.dtype != n.dtype
+        zr_weight, n_weight = (w.mT.to(rh.dtype).contiguous() for w in recurrent.split([2 * units, units], 2))
+        z, r = zr.chunk(2, 3)
         n_slope = tanh_backward(z, n)  # of h after the step with respect to the preactivation of n; so z_slope
-        z_slope = sigmoid_backward(n - h, z)
-        r_slope = sigmoid_backward(h, r)  # of r * h
+        z_slope = sigmoid_backward(n - h[:, :-1], z)
+        r_slope = sigmoid_backward(h[:, :-1], r)  # of r * h
         keep = 1 - z
-        da_zr, da_n = torch.empty_like(zr), torch.empty_like(n)
-        series = (n_slope, z_slope, r_slope, keep, r, da_zr, *da_zr.chunk(2, 2), da_n)
-        grad = grad.permute(1, 0, 3, 2).contiguous()
-        dh = grad[-1]
-        earlier = torch.cat([torch.zeros_like(grad[:1]), grad[:-1]])
-        for into, n_s, z_s, r_s, keep_t, r_t, out_zr, out_z, out_r, out_n in _back_in_time(earlier, *series):
+        da = rh.new_empty(networks, steps, batch, 3 * units)
+        room = rh.new_empty(networks, batch, units)
+        d_rh = n.new_empty(networks, batch, units) if short else room
+        earlier = torch.cat([torch.zeros_like(grad[:, :1]), grad[:, :-1]], 1)
+        dh = grad[:, -1]
+        da_zr, da_z, da_r, da_n = da[..., : 2 * units], *da.chunk(3, 3)
+        for into, n_s, z_s, r_s, keep_t, r_t, out_zr, out_z, out_r, out_n in _steps_back(
+            earlier, n_slope, z_slope, r_slope, keep, r, da_zr, da_z, da_r, da_n
+        ):
             torch.mul(dh, n_s, out=out_n)
-            d_rh = torch.bmm(n_weight, out_n)
+            torch.bmm(out_n, n_weight, out=room)
+            if short:
+                d_rh.copy_(room)
             torch.mul(dh, z_s, out=out_z)
             torch.mul(d_rh, r_s, out=out_r)
-            dh = into.addcmul_(dh, keep_t).addcmul_(d_rh, r_t).baddbmm_(zr_weight, out_zr)
-        flat_zr, flat_n = _by_network(da_zr), _by_network(da_n)
-        weight_grad = torch.cat([_by_network(xh[:-1]) @ flat_zr.mT, _by_network(xr) @ flat_n.mT], -1)
-        return _gradients(ctx, inputs, weight_grad, torch.cat([flat_zr, flat_n], 1), grad.shape)
-
-
-def _gradients(
-    ctx: Any, inputs: Tensor, weight_grad: Tensor, da: Tensor, shape: torch.Size
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Gradients in the order of a sequence's arguments.
-
-    Args:
-        weight_grad: of the weights of inputs above states, (networks, inputs + units, columns).
-        da: of the preactivations, (networks, columns, time * batch).
-        shape: (time, networks, units, batch).
-    """
-    width = inputs.shape[1]
-    x_grad = (inputs @ da).mT.unflatten(1, (shape[0], shape[3])) if ctx.needs_input_grad[3] else None
-    return weight_grad[:, :width], weight_grad[:, width:], da.sum(2), x_grad
+            into.addcmul_(dh, keep_t).addcmul_(d_rh, r_t)
+            dh = _add_product(into, out_zr, zr_weight, room if short else None, out=into)
+        flat = _flat(da)
+        weight_grad = torch.cat(
+            [_flat(factor[:, :-1]).mT @ flat[..., : 2 * units], _flat(rh).mT @ flat[..., 2 * units :]], -1
+        )
+        return weight_grad.to(n.dtype), _drive_gradient(da, ctx.drive_shape, index, n.dtype), None, None
 
 
 class LSTM(Cell):
@@ -276,8 +321,10 @@ class LSTM(Cell):
         h, c = state
         return h, torch.tanh(c)
 
-    def sequence(self, weights: Weights, x: Tensor) -> Tensor:
-        return _LSTMSequence.apply(*weights, x)
+    def unroll(
+        self, recurrent: Tensor, drive: Tensor, index: Tensor | None = None, products: torch.dtype | None = None
+    ) -> Tensor:
+        return _LSTMUnroll.apply(recurrent, drive, index, products or drive.dtype)
 
     def squared_speed_gradient(self, recurrent: Tensor, state: State, drive: Tensor) -> tuple[Tensor, State]:
         h, c = state
@@ -301,59 +348,62 @@ class LSTM(Cell):
         return squared, (dh.mul_(2), dc.mul_(2))
 
 
-class _LSTMSequence(torch.autograd.Function):
+class _LSTMUnroll(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, recurrent: Tensor, bias: Tensor, x: Tensor) -> Tensor:
-        (_, steps, _, width), units = x.shape, recurrent.shape[1]
-        candidate = slice(3 * units, 4 * units)
-        weight = _stack_weights(inputs, recurrent)
-        weight[:, candidate] *= 2
-        bias = bias.unsqueeze(-1).clone()
-        bias[:, candidate] *= 2
-        xh = _stack_inputs(x, steps + 1, units)  # x above h, before every step
-        h = xh[:, :, width:]
+    def forward(ctx: Any, recurrent: Tensor, drive: Tensor, index: Tensor | None, products: torch.dtype) -> Tensor:
+        networks, steps, batch = drive.shape[:3] if index is None else index.shape
+        units = recurrent.shape[1]
+        short = products != drive.dtype
+        weight = recurrent.to(products)
+        h = drive.new_zeros(networks, steps + 1, batch, units)  # before every step, and after the last
         c = torch.zeros_like(h)
-        new_tanh = torch.empty_like(h[1:])
-        gates = torch.empty_like(new_tanh).repeat(1, 1, 4, 1)
-        minus_one = x.new_full((), -1)
-        h_t, c_t = h.unbind(), c.unbind()
-        series = (xh[:-1], gates, *gates.chunk(4, 2), new_tanh)
-        for h_after, c_before, c_after, xh_t, gates_t, f, i, o, g, new_tanh_t in zip(
-            h_t[1:], c_t[:-1], c_t[1:], *(each.unbind() for each in series), strict=True
+        factor = h.to(products)  # h as products see it
+        gates = drive.new_empty(networks, steps, batch, 4 * units)
+        new_tanh = drive.new_empty(networks, steps, batch, units)
+        room = factor.new_empty(networks, batch, 4 * units) if short else None
+        minus_one = h.new_full((), -1)
+        series = (h[:, 1:], c[:, :-1], c[:, 1:], factor[:, :-1], factor[:, 1:], gates, *gates.chunk(4, 3), new_tanh)
+        for drive_t, (after, c_before, c_after, factor_t, factor_after, gates_t, f, i, o, g, tanh_t) in zip(
+            _drives(drive, index), _steps(*series), strict=True
         ):
-            torch.baddbmm(bias, weight, xh_t, out=gates_t).sigmoid_()
+            _add_product(drive_t, factor_t, weight, room, out=gates_t)
+            g.mul_(2)
+            gates_t.sigmoid_()
             torch.add(minus_one, g, alpha=2, out=g)
             torch.mul(i, g, out=c_after).addcmul_(f, c_before)
-            torch.add(minus_one, torch.mul(c_after, 2, out=new_tanh_t).sigmoid_(), alpha=2, out=new_tanh_t)
-            torch.mul(o, new_tanh_t, out=h_after)
-        ctx.save_for_backward(inputs, recurrent, xh, gates, c, new_tanh)
-        return h[1:].permute(1, 0, 3, 2)
+            torch.add(minus_one, torch.mul(c_after, 2, out=tanh_t).sigmoid_(), alpha=2, out=tanh_t)
+            torch.mul(o, tanh_t, out=after)
+            if short:
+                factor_after.copy_(after)
+        ctx.save_for_backward(recurrent, index, factor, gates, c, new_tanh)
+        ctx.drive_shape = drive.shape
+        return h[:, 1:]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        inputs, recurrent, xh, gates, c, new_tanh = ctx.saved_tensors
-        units = recurrent.shape[1]
-        f, i, o, g = gates.chunk(4, 2)
-        # Of c after the step with respect to the preactivations of f and i, one above the other, and of g.
-        fi_slope = torch.cat([sigmoid_backward(c[:-1], f), sigmoid_backward(g, i)], 2).unflatten(2, (2, units))
-        g_slope = tanh_backward(i, g)
-        c_slope = tanh_backward(o, new_tanh)  # of h with respect to c
-        o_slope = sigmoid_backward(new_tanh, o)  # of h with respect to the preactivation of o
-        da = torch.empty_like(gates)
-        da_fi, da_o, da_g = da.split([2 * units, units, units], 2)
-        grad = grad.permute(1, 0, 3, 2).contiguous()
-        dh, dc = grad[-1], torch.zeros_like(c[0])
-        earlier = torch.cat([torch.zeros_like(grad[:1]), grad[:-1]])
-        series = (earlier, c_slope, fi_slope, o_slope, g_slope, f, da, da_fi.unflatten(2, (2, units)), da_o, da_g)
-        for into, c_s, fi_s, o_s, g_s, f_t, da_t, out_fi, out_o, out_g in _back_in_time(*series):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        recurrent, index, factor, gates, c, new_tanh = ctx.saved_tensors
+        networks, steps, batch, units = new_tanh.shape
+        short = factor.dtype != c.dtype
+        weight = recurrent.mT.to(factor.dtype).contiguous()
+        f, i, o, g = gates.chunk(4, 3)
+        # Of c after the step with respect to the preactivations of f, i and g; of h with respect to c and that of o.
+        f_slope, i_slope, g_slope = sigmoid_backward(c[:, :-1], f), sigmoid_backward(g, i), tanh_backward(i, g)
+        c_slope, o_slope = tanh_backward(o, new_tanh), sigmoid_backward(new_tanh, o)
+        da = factor.new_empty(networks, steps, batch, 4 * units)
+        room = factor.new_empty(networks, batch, units) if short else None
+        earlier = torch.cat([torch.zeros_like(grad[:, :1]), grad[:, :-1]], 1)
+        dh, dc = grad[:, -1], torch.zeros_like(c[:, 0])
+        series = (earlier, c_slope, f_slope, i_slope, o_slope, g_slope, f, da, *da.chunk(4, 3))
+        for into, c_s, f_s, i_s, o_s, g_s, f_t, da_t, out_f, out_i, out_o, out_g in _steps_back(*series):
             dc.addcmul_(dh, c_s)
-            torch.mul(dc.unsqueeze(1), fi_s, out=out_fi)
+            torch.mul(dc, f_s, out=out_f)
+            torch.mul(dc, i_s, out=out_i)
             torch.mul(dh, o_s, out=out_o)
             torch.mul(dc, g_s, out=out_g)
             dc.mul_(f_t)
-            dh = into.baddbmm_(recurrent, da_t)
-        flat = _by_network(da)
-        return _gradients(ctx, inputs, _by_network(xh[:-1]) @ flat.mT, flat, grad.shape)
+            dh = _add_product(into, da_t, weight, room, out=into)
+        weight_grad = _flat(factor[:, :-1]).mT @ _flat(da)
+        return weight_grad.to(c.dtype), _drive_gradient(da, ctx.drive_shape, index, c.dtype), None, None
 
 
 CELLS: dict[str, Cell] = {cell.name: cell for cell in (GRU(), LSTM())}

@@ -204,6 +204,16 @@ def _check_task(config: Mapping[str, Any]) -> Iterator[Problem]:
         yield "task.min_delay", delay, f"below task.steps, {steps}"
 
 
+def _check_shared_frames(config: Mapping[str, Any]) -> Iterator[Problem]:
+    engine, steps = config["engine"], config["task"]["steps"]
+    if engine["noise_frames"] == "shared" and engine["shared_frames"] < steps:
+        yield (
+            "engine.shared_frames",
+            engine["shared_frames"],
+            f"at least task.steps, {steps}, so that no trial meets a frame twice",
+        )
+
+
 def _check_learning_rate_drop(config: Mapping[str, Any]) -> Iterator[Problem]:
     drop = config["train"]["learning_rate_drop"]
     if drop["start"] > drop["out_of"]:
@@ -336,6 +346,7 @@ CHECKS: dict[Callable[[Mapping[str, Any]], Iterator[Problem]], tuple[str, ...]] 
     _check_dataset: ("dataset",),
     _check_data_dir: ("dataset",),
     _check_task: ("task",),
+    _check_shared_frames: ("engine", "task.steps"),
     _check_learning_rate_drop: ("train.learning_rate_drop",),
     _check_checkpoints: ("train.checkpoints", "train.steps"),
     _check_protocols: ("protocol_settings",),

@@ -34,19 +34,22 @@ def extrapolate(
         outputs at the trigger is the class), trials, false_response (share of the d noise frames with an output other
         than null).
     """
-    classes, count = len(images.classes), len(networks.seeds)
+    classes, count, device = len(images.classes), len(networks.seeds), networks.device
     counts, offsets = images.counts("test"), images.offsets("test")
     # Streams by purpose: a network meets the same trials in every phase, cell and protocol.
-    onset, noise, trigger = (
-        [record.generator(seed, "extrapolate", name) for seed in networks.seeds]
-        for name in ("onset", "noise", "trigger")
+    onset = [record.generator(seed, "extrapolate", "onset") for seed in networks.seeds]
+    noise, trigger = (
+        [record.generator(seed, "extrapolate", name, device=device) for seed in networks.seeds]
+        for name in ("noise", "trigger")
     )
     label = torch.arange(classes).repeat_interleave(trials)  # (batch,)
     image = torch.stack([_turns(g, counts, offsets, trials) for g in onset])  # (networks, batch)
     latest = full_steps - min_delay - 1
     before = torch.stack([torch.randint(latest + 1, label.shape, generator=g) for g in onset])  # (networks, batch)
+    shown = images.test_images[image].to(device)
+    label, before = label.to(device), before.to(device)
     batch = classes * trials
-    x = torch.empty(count, batch, images.train_images.shape[1] + 1)
+    x = torch.empty(count, batch, images.train_images.shape[1] + 1, device=device)
     twin = [
         networks.seeds.index(seed) for seed in networks.seeds
     ]  # first network of the same seed: it has the same noise
@@ -56,8 +59,8 @@ def extrapolate(
             if twin[network] < network:
                 x[network] = x[twin[network]]
                 continue
-            pixels = torch.empty(batch, x.shape[2] - 1).normal_(images.mean, images.std, generator=generator)
-            x[network, :, :-1] = pixels
+            pixels = x.new_empty(batch, x.shape[2] - 1)
+            x[network, :, :-1] = pixels.normal_(images.mean, images.std, generator=generator)
         x[..., -1] = triggered
         return x
 
@@ -71,9 +74,9 @@ def extrapolate(
             frame(noise)
             begun = (step >= latest - before).unsqueeze(-1)  # trials with fewer frames before the image start later
             state = tuple(part * begun for part in advance(state))
-        frame(noise)[..., :-1] = images.test_images[image]
+        frame(noise)[..., :-1] = shown
         state = advance(state)
-        false = torch.zeros(count, batch)
+        false = torch.zeros(count, batch, device=device)
         for delay in range(1, max(delays) + 1):
             frame(noise)
             state = advance(state)

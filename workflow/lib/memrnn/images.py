@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -54,7 +54,9 @@ class ImageSet:
                 )
             if not bool(((images >= 0) & (images <= 1)).all()):
                 raise ValueError(f"{self.name}: {split} pixels outside 0 to 1, or not finite.")
-            if not torch.equal(labels.unique(), torch.arange(len(self.classes))) or bool((labels.diff() < 0).any()):
+            if not torch.equal(labels.unique(), torch.arange(len(self.classes), device=labels.device)) or bool(
+                (labels.diff() < 0).any()
+            ):
                 raise ValueError(
                     f"{self.name}: {split} labels must ascend from 0 to {len(self.classes) - 1} without a gap; "
                     f"found the labels {labels.unique().tolist()}."
@@ -63,6 +65,11 @@ class ImageSet:
             raise ValueError(f"{self.name}: training classes differ in size: {self.counts('train').tolist()}.")
         if not self.std > 0:
             raise ValueError(f"{self.name}: all training pixels equal {self.mean:g}; the noise would have no width.")
+
+    def to(self, device: torch.device) -> ImageSet:
+        """The same images on another device."""
+        fields = vars(self)
+        return replace(self, **{name: each.to(device) for name, each in fields.items() if isinstance(each, Tensor)})
 
     def split(self, split: str) -> tuple[Tensor, Tensor]:
         """Images and labels of the split `train` or `test`: (n, pixels) and (n,)."""

@@ -34,11 +34,14 @@ def stream(seed: int, *names: str) -> np.random.SeedSequence:
     return np.random.SeedSequence(entropy=seed, spawn_key=tuple(zlib.crc32(name.encode()) for name in names))
 
 
-def generator(seed: int, *names: str) -> torch.Generator:
-    """Torch generator of a named stream (see `stream`); torch uses 32 bits of its seed on a CPU."""
+def generator(seed: int, *names: str, device: torch.device | str = "cpu") -> torch.Generator:
+    """Torch generator of a named stream (see `stream`); torch uses 32 bits of its seed on a CPU.
+
+    A GPU's generators give other numbers than a CPU's for the same stream.
+    """
     import torch
 
-    return torch.Generator().manual_seed(int(stream(seed, *names).generate_state(1, np.uint64)[0]))
+    return torch.Generator(device).manual_seed(int(stream(seed, *names).generate_state(1, np.uint64)[0]))
 
 
 @contextlib.contextmanager

@@ -65,12 +65,12 @@ def speed_penalty(
         (networks,), differentiable with respect to the networks' weights.
     """
     repeated = tuple(part.repeat_interleave(draws, dim=1) for part in points)  # (networks, classes * draws, units)
-    weight = torch.tensor(strengths)
+    weight = torch.tensor(strengths, device=points[0].device)
 
     def penalty(networks: Networks, generators: Sequence[torch.Generator]) -> Tensor:
-        x = torch.zeros(*repeated[0].shape[:2], networks.weights.inputs.shape[1])
+        x = repeated[0].new_zeros(*repeated[0].shape[:2], networks.weights.inputs.shape[1])
         for network, generator in enumerate(generators):
-            x[network, :, :-1] = torch.empty(x.shape[1], x.shape[2] - 1).normal_(mean, std, generator=generator)
+            x[network, :, :-1] = x.new_empty(x.shape[1], x.shape[2] - 1).normal_(mean, std, generator=generator)
         return weight * squared_change(networks.cell, repeated, networks.step(repeated, x)).sum(1)
 
     return penalty

@@ -34,7 +34,7 @@ class Centroids(NamedTuple):
 
 def held_input(networks: Networks, mean: float, trigger: float = 0.0) -> Tensor:
     """The mean input under which speed is defined: every pixel `mean`; (networks, 1, inputs)."""
-    x = torch.full((len(networks.seeds), 1, networks.weights.inputs.shape[1]), mean)
+    x = networks.readout.new_full((len(networks.seeds), 1, networks.weights.inputs.shape[1]), mean)
     x[..., -1] = trigger
     return x
 
@@ -58,8 +58,8 @@ def centroids(networks: Networks, images: ImageSet, noise_steps: int, noise_scal
             torch.randn(noise_steps, width - 1, generator=record.generator(s, "slow_points", "noise"))
             for s in networks.seeds
         ]
-    )
-    frames = torch.zeros(noise_steps, count, 1, width)
+    ).to(networks.device)
+    frames = noise.new_zeros(noise_steps, count, 1, width)
     frames[..., 0, :-1] = images.mean + noise_scale * images.std * noise.transpose(0, 1)
     counts, offsets = images.counts("train").tolist(), images.offsets("train").tolist()
     means, kept = [], []
@@ -67,8 +67,8 @@ def centroids(networks: Networks, images: ImageSet, noise_steps: int, noise_scal
         for label, (number, offset) in enumerate(zip(counts, offsets, strict=True)):
             chosen, every, correct = 0, 0, 0  # sums of states, (parts, networks, units), and number of correct trials
             for shown in images.train_images[offset : offset + number].split(IMAGES_AT_ONCE):
-                image = torch.zeros(count, len(shown), width)
-                image[..., :-1] = shown
+                image = noise.new_zeros(count, len(shown), width)
+                image[..., :-1] = shown.to(networks.device)
                 state = networks.cell.initial_state(count, len(shown), networks.readout.shape[1], image)
                 state = networks.step(state, image)
                 for frame in frames:

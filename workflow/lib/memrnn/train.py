@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pandas as pd
 import torch
@@ -17,13 +17,12 @@ from tqdm import tqdm
 from memrnn import networks as nets
 from memrnn import record, trials
 from memrnn.budget import step_of
+from memrnn.engine import Engine, Penalty, Update, forward
 from memrnn.images import ImageSet
 from memrnn.networks import Networks
 from memrnn.protocols import Schedule, Stage
 
-STREAMS = ("draws", "noise", "penalty")
-
-Penalty = Callable[[Networks, Sequence[torch.Generator]], Tensor]
+CHECK_EVERY = 100  # updates between looks at whether the losses are finite; a look makes a GPU wait
 
 
 class NotFinite(ArithmeticError):
@@ -66,28 +65,22 @@ def drop_of(settings: Mapping[str, Any], steps: int) -> tuple[int, float]:
     return step_of(settings["start"], settings["out_of"], steps), settings["factor"]
 
 
-def forward(networks: Networks, x: Tensor) -> Tensor:
-    """Outputs before the logistic function, (networks, time, batch, outputs), of x, (networks, time, batch, inputs)."""
-    return networks.logits(networks.cell.sequence(networks.weights, x))
-
-
 @dataclass
 class _Run:
     """State of a training run: everything that a resumed run needs to go on as if never interrupted."""
 
-    networks: Networks
-    optimiser: torch.optim.Adam
-    streams: dict[str, list[torch.Generator]]
+    update: Update
     step: int = 0
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def save(self, folder: Path, fingerprint: str) -> None:
-        arrays = {f"weights.{name}": values for name, values in self.networks.parameters.items()}
-        for name, values in self.networks.parameters.items():
+        parameters, optimiser = self.update.networks.parameters, self.update.optimiser
+        arrays = {f"weights.{name}": values for name, values in parameters.items()}
+        for name, values in parameters.items():
             for moment in ("exp_avg", "exp_avg_sq", "step"):
-                if values in self.optimiser.state:
-                    arrays[f"{moment}.{name}"] = self.optimiser.state[values][moment]
-        for name, generators in self.streams.items():
+                if values in optimiser.state:
+                    arrays[f"{moment}.{name}"] = optimiser.state[values][moment]
+        for name, generators in self.update.streams.items():
             arrays[f"stream.{name}"] = torch.stack([generator.get_state() for generator in generators])
         # As pairs, because JSON objects are written in the order of their keys and the table has its own.
         rows = [list(row.items()) for row in self.rows]
@@ -103,16 +96,19 @@ class _Run:
         if meta["fingerprint"] != fingerprint:
             return False
         with torch.no_grad():
-            for name, values in self.networks.parameters.items():
+            for name, values in self.update.networks.parameters.items():
                 values.copy_(arrays[f"weights.{name}"])
                 if f"step.{name}" in arrays:
-                    self.optimiser.state[values] = {
-                        moment: arrays[f"{moment}.{name}"] for moment in ("exp_avg", "exp_avg_sq", "step")
+                    # What Adam keeps lies where the weights are, its count of steps too where a graph reads it.
+                    self.update.optimiser.state[values] = {
+                        moment: arrays[f"{moment}.{name}"].to(values.device)
+                        for moment in ("exp_avg", "exp_avg_sq", "step")
                     }
-        for name, generators in self.streams.items():
+        for name, generators in self.update.streams.items():
             for generator, state in zip(generators, arrays[f"stream.{name}"], strict=True):
                 generator.set_state(state.clone())  # torch reads a view from the start of what it is a view of
         self.step, self.rows = meta["step"], [dict(row) for row in meta["rows"]]
+        self.update.count.fill_(self.step)
         return True
 
 
@@ -120,6 +116,7 @@ def run(
     start: Networks,
     images: ImageSet,
     plan: Plan,
+    engine: Engine,
     folder: Path,
     fingerprint: str,
     logger: logging.Logger,
@@ -129,6 +126,7 @@ def run(
 
     Args:
         start: networks before the first step; not changed.
+        engine: how updates are computed.
         folder: for checkpoints, see `checkpoints`; a run with the same `fingerprint` continues from the last one there.
         fingerprint: identifies everything that the numbers depend on.
         penalty: term added to each network's loss, (networks,), drawing from the given noise generators.
@@ -138,32 +136,37 @@ def run(
         NotFinite: a network's loss, or a weight about to be kept, is NaN or infinite; the message tells the last
             checkpoint, which stays in `folder`.
     """
-    parameters = {name: values.clone().requires_grad_() for name, values in start.parameters.items()}
-    networks = nets.from_parameters(start.cell.name, parameters, start.seeds, start.phases)
-    state = _Run(
-        networks,
-        torch.optim.Adam(parameters.values(), lr=plan.learning_rate, fused=True),
-        # A stream of its own for the penalty: the trials are the same with and without one.
-        {name: [record.generator(seed, plan.stream, name) for seed in start.seeds] for name in STREAMS},
+    update = Update(
+        start,
+        images,
+        engine,
+        plan.stream,
+        batch=plan.batch,
+        min_delay=plan.min_delay,
+        full_steps=plan.full.steps,
+        learning_rate=plan.learning_rate,
+        penalty=penalty,
     )
+    state, networks = _Run(update), update.networks
     kept = None  # step of the last checkpoint
     if state.restore(folder, fingerprint):
         kept = state.step
         logger.info("continuing from the checkpoint at step %d of %d", state.step, plan.steps)
-    offsets, counts = images.offsets("train"), images.counts("train")
-    buffers: dict[int, Tensor] = {}
+    held_out = images.to(engine.device)
     began, first = time.monotonic(), state.step
     bar = tqdm(total=plan.steps, initial=state.step, unit="step", disable=None, leave=False, mininterval=1)
     while True:
         stage = plan.schedule.at(min(state.step, plan.steps - 1))
-        if state.step in plan.checkpoints or state.step == plan.steps:
-            finite = torch.stack([values.isfinite().flatten(1).all(1) for values in parameters.values()]).all(0)
-            _check_finite("the weights are", finite, start, state.step, folder, kept)
+        keep = state.step in plan.checkpoints
         due = state.step % plan.log_every == 0 or state.step == plan.steps
+        if keep or due or state.step % CHECK_EVERY == 0:
+            _check_losses(update, start, folder, kept)
+        if keep or state.step == plan.steps:
+            _check_weights(networks, state.step, folder, kept)
         if due and not (state.rows and state.rows[-1]["step"] == state.step):  # a resumed run has this step's rows
-            state.rows += (rows := _evaluate(networks, images, plan, stage, state.step, penalty))
+            state.rows += (rows := _evaluate(networks, held_out, plan, stage, state.step, penalty))
             _log_progress(logger, rows, state.step, plan.steps, (state.step - first) / (time.monotonic() - began))
-        if state.step in plan.checkpoints:
+        if keep:
             path = _checkpoint_path(folder, state.step)
             record.save_arrays(path, networks.parameters, {"fingerprint": fingerprint, "step": state.step})
             state.save(folder, fingerprint)
@@ -171,27 +174,12 @@ def run(
         if state.step == plan.steps:
             break
         if plan.drop is not None and state.step >= plan.drop[0]:
-            for group in state.optimiser.param_groups:
-                group["lr"] = plan.learning_rate * plan.drop[1]
-        if stage.steps not in buffers:
-            buffers = {
-                stage.steps: torch.empty(len(start.seeds), stage.steps, plan.batch, parameters["inputs"].shape[1])
-            }
-        drawn = trials.draw(state.streams["draws"], plan.batch, stage, plan.min_delay, offsets, counts)
-        x = trials.inputs(
-            drawn, state.streams["noise"], images.train_images, images.mean, images.std, buffers[stage.steps]
-        )
-        losses = trials.loss(forward(networks, x), drawn, stage, plan.full.steps)
-        if penalty is not None:
-            losses = losses + penalty(networks, state.streams["penalty"])
-        _check_finite("the loss is", losses.isfinite(), start, state.step, folder, kept)
-        state.optimiser.zero_grad()
-        losses.sum().backward()
-        state.optimiser.step()
+            update.set_learning_rate(plan.learning_rate * plan.drop[1])
+        update(stage)
         state.step += 1
         bar.update()
     bar.close()
-    final = {name: values.detach() for name, values in parameters.items()}
+    final = {name: values.detach().cpu() for name, values in networks.parameters.items()}
     trained = nets.from_parameters(start.cell.name, final, start.seeds, start.phases)
     return trained, pd.DataFrame(state.rows)
 
@@ -206,20 +194,30 @@ def _checkpoint_path(folder: Path, step: int) -> Path:
     return folder / f"step{step}.safetensors"
 
 
-def _check_finite(what: str, finite: Tensor, networks: Networks, step: int, folder: Path, kept: int | None) -> None:
+def _check_losses(update: Update, networks: Networks, folder: Path, kept: int | None) -> None:
+    failed = update.failed.tolist()
+    steps = [step for step in failed if step >= 0]
+    if steps:
+        _not_finite("the loss is", [step >= 0 for step in failed], networks, min(steps), folder, kept)
+
+
+def _check_weights(networks: Networks, step: int, folder: Path, kept: int | None) -> None:
+    finite = torch.stack([values.isfinite().flatten(1).all(1) for values in networks.parameters.values()]).all(0)
     if not finite.all():
-        bad = [
-            f"{label['seed']} ({label['phase']})"
-            for label, good in zip(networks.labels, finite, strict=True)
-            if not good
-        ]
-        last = f"the last checkpoint, of step {kept}, is in {folder}"
-        if kept is None:
-            last = "no checkpoint was taken before"
-        raise NotFinite(
-            f"{what} not finite at training step {step} for seed {', '.join(bad)}; {last}. "
-            "A lower learning rate usually helps."
-        )
+        _not_finite("the weights are", (~finite).tolist(), networks, step, folder, kept)
+
+
+def _not_finite(
+    what: str, bad: Sequence[bool], networks: Networks, step: int, folder: Path, kept: int | None
+) -> NoReturn:
+    names = [f"{label['seed']} ({label['phase']})" for label, wrong in zip(networks.labels, bad, strict=True) if wrong]
+    last = f"the last checkpoint, of step {kept}, is in {folder}"
+    if kept is None:
+        last = "no checkpoint was taken before"
+    raise NotFinite(
+        f"{what} not finite at training step {step} for seed {', '.join(names)}; {last}. "
+        "A lower learning rate usually helps."
+    )
 
 
 def _evaluate(
@@ -232,14 +230,14 @@ def _evaluate(
 ) -> list[dict[str, Any]]:
     """Rows of the training table: loss and accuracies on fresh held-out trials of the stage's task."""
     # The stream is named by the step, so that a row does not depend on which rows came before it.
-    draws = [record.generator(seed, plan.stream, "evaluate", str(step)) for seed in networks.seeds]
+    device = images.test_images.device
+    draws = [record.generator(seed, plan.stream, "evaluate", str(step), device=device) for seed in networks.seeds]
     with torch.no_grad():
         drawn = trials.draw(
             draws, plan.log_trials, stage, plan.min_delay, images.offsets("test"), images.counts("test")
         )
-        x = torch.empty(len(networks.seeds), stage.steps, plan.log_trials, networks.weights.inputs.shape[1])
-        x = trials.inputs(drawn, draws, images.test_images, images.mean, images.std, x)
-        logits = forward(networks, x)
+        shown = trials.inputs(drawn, draws, images.test_images, images.mean, images.std, stage.steps)
+        logits = forward(networks, shown)
         losses = trials.loss(logits, drawn, stage, plan.full.steps)
         penalties = torch.zeros_like(losses) if penalty is None else penalty(networks, draws)
         response, null = trials.accuracies(logits, drawn, stage)

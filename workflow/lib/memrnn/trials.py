@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -49,7 +50,9 @@ def draw(
     if room < 1:
         raise ValueError(f"a trial of {stage.steps} steps has no room for a delay of {min_delay}")
     # float64 draws times a small count, cut to integers: uniform to 2^-53.
-    uniform = torch.stack([torch.rand(4, batch, dtype=torch.float64, generator=g) for g in generators], 1)
+    uniform = torch.stack(
+        [torch.rand(4, batch, dtype=torch.float64, generator=g, device=counts.device) for g in generators], 1
+    )
     stimulus = (uniform[0] * room).long()
     response = stimulus + min_delay + (uniform[1] * (room - stimulus)).long()
     label = (uniform[2] * stage.classes).long()
@@ -57,35 +60,91 @@ def draw(
     return Trials(stimulus, response, label, image)
 
 
+class Inputs(NamedTuple):
+    """What an ensemble sees in one batch of trials: frames, and which of them each trial sees when.
+
+    Attributes:
+        frames: (networks, frames, pixels), in pixel units.
+        index: (networks, time, batch), int64, the frame that a trial sees at a step; None where every trial has frames
+            of its own, which then lie in the order (time, batch).
+        response: (networks, batch), int64, the step at which the trigger is 1.
+        steps: time steps of a trial.
+    """
+
+    frames: Tensor
+    index: Tensor | None
+    response: Tensor
+    steps: int
+
+    def dense(self) -> Tensor:
+        """The same written out, (networks, time, batch, pixels + 1); the last channel is the trigger."""
+        networks, batch = self.response.shape
+        shown = self.frames
+        if self.index is not None:
+            shown = torch.stack([each[index] for each, index in zip(shown, self.index.flatten(1), strict=True)])
+        shown = shown.view(networks, self.steps, batch, -1)
+        time = torch.arange(self.steps, device=shown.device).view(1, -1, 1)
+        return torch.cat([shown, (time == self.response.unsqueeze(1)).unsqueeze(-1).to(shown.dtype)], -1)
+
+
 def inputs(
-    trials: Trials, generators: Sequence[torch.Generator], images: Tensor, mean: float, std: float, out: Tensor
-) -> Tensor:
-    """Fill `out` with what the networks see: noise frames, the clean image at t_s, the trigger at t_a.
+    trials: Trials,
+    generators: Sequence[torch.Generator],
+    images: Tensor,
+    mean: float,
+    std: float,
+    steps: int,
+    shared: int | None = None,
+    room: Tensor | None = None,
+) -> Inputs:
+    """Noise frames, the clean image at t_s, and the trigger at t_a.
+
+    With `shared` frames, a network's trials take their noise from one small set, drawn anew for every batch. No trial
+    sees a frame twice, so the frames of a trial are independent, as they are without sharing: every trial has the
+    distribution of the paper's, and the expected gradient is the same. Only trials of one batch are no longer
+    independent of each other.
 
     Args:
-        generators: one per network, for the noise.
+        generators: one per network, for the noise; on the device of the images.
         images: (images, pixels), the split that `trials.image` counts in.
         mean, std: of the noise, in pixel units.
-        out: (networks, time, batch, pixels + 1); the last channel is the trigger.
-    Returns:
-        out.
+        steps: time steps of a trial.
+        shared: number of noise frames of a network that its trials share; None for noise of their own.
+        room: tensor for the frames, from an earlier call's result with the same sizes; overwritten.
+    Raises:
+        ValueError: fewer shared frames than steps.
     """
-    networks, steps, batch, width = out.shape
-    noise = out.new_empty(steps, batch, width - 1)
-    for network, generator in enumerate(generators):
-        noise.normal_(generator=generator)
-        torch.add(torch.full((), mean), noise, alpha=std, out=out[network, ..., :-1])
-    out[..., -1] = 0
-    network_index = torch.arange(networks).unsqueeze(1)
-    trial_index = torch.arange(batch).unsqueeze(0)
-    out[network_index, trials.stimulus, trial_index, :-1] = images[trials.image]
-    out[network_index, trials.response, trial_index, -1] = 1
-    return out
+    networks, batch = trials.stimulus.shape
+    drawn = steps * batch if shared is None else shared
+    if room is None:
+        room = images.new_empty(networks, drawn + (0 if shared is None else batch), images.shape[1])
+    for frames, generator in zip(room[:, :drawn], generators, strict=True):
+        frames.normal_(generator=generator)
+    room[:, :drawn].mul_(std).add_(mean)
+    which = torch.arange(networks, device=room.device).unsqueeze(1)
+    trial = torch.arange(batch, device=room.device).unsqueeze(0)
+    if shared is None:
+        room[which, trials.stimulus * batch + trial] = images[trials.image]
+        return Inputs(room, None, trials.response, steps)
+    room[:, shared:] = images[trials.image]
+    index = torch.stack([_frames_of_trials(generator, shared, steps, batch, room.device) for generator in generators])
+    index[which, trials.stimulus, trial] = shared + trial
+    return Inputs(room, index, trials.response, steps)
+
+
+def _frames_of_trials(generator: torch.Generator, frames: int, steps: int, batch: int, device: torch.device) -> Tensor:
+    """Frames that each trial sees, (time, batch): from a random one on, in random strides that meet none twice."""
+    if frames < steps:
+        raise ValueError(f"found {frames} shared noise frames, too few for trials of {steps} steps; expected {steps}")
+    strides = torch.tensor([stride for stride in range(1, frames + 1) if math.gcd(stride, frames) == 1], device=device)
+    uniform = torch.rand(2, batch, dtype=torch.float64, generator=generator, device=device)
+    first, stride = (uniform[0] * frames).long(), strides[(uniform[1] * len(strides)).long()]
+    return (first + torch.arange(steps, device=device).unsqueeze(1) * stride) % frames
 
 
 def targets(trials: Trials, steps: int) -> Tensor:
     """Output that should be active at each of the first `steps` time steps, (networks, time, batch), int64."""
-    time = torch.arange(steps).view(1, steps, 1)
+    time = torch.arange(steps, device=trials.response.device).view(1, steps, 1)
     return torch.where(time == trials.response.unsqueeze(1), trials.label.unsqueeze(1) + 1, NULL)
 
 
@@ -100,9 +159,10 @@ def loss(logits: Tensor, trials: Trials, stage: Stage, full_steps: int) -> Tenso
         (networks,).
     """
     _, steps, batch, outputs = logits.shape
-    y = torch.sigmoid(logits[..., : stage.classes + 1])  # classes not in play have no share in the softmax
+    # Classes not in play have no share in the softmax. Outputs lie between 0 and 1, so their exponentials are safe.
+    y = torch.sigmoid(logits[..., : stage.classes + 1])
     target = targets(trials, steps)
-    p = y.softmax(-1).gather(-1, target.unsqueeze(-1)).squeeze(-1)
+    p = y.gather(-1, target.unsqueeze(-1)).squeeze(-1).exp() / y.exp().sum(-1)
     weight = (target != NULL) * (full_steps - 1.0) + stage.alpha
     return -(weight * torch.log(p + 1e-4)).sum((1, 2)) / (batch * outputs * full_steps)
 
@@ -130,8 +190,7 @@ def example(networks: Networks, images: ImageSet, full_steps: int, min_delay: in
     generator = record.generator(networks.seeds[0], "trials", "example")
     stage = Stage(len(images.classes), full_steps)
     drawn = draw([generator], 1, stage, min_delay, images.offsets("test"), images.counts("test"))
-    x = torch.empty(1, full_steps, 1, networks.weights.inputs.shape[1])
-    inputs(drawn, [generator], images.test_images, images.mean, images.std, x)
+    x = inputs(drawn, [generator], images.test_images, images.mean, images.std, full_steps).dense()
     with torch.no_grad():
         first = x.expand(len(networks.seeds), -1, -1, -1)
         output = torch.sigmoid(networks.logits(networks.cell.sequence(networks.weights, first)))

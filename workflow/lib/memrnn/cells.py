@@ -187,9 +187,9 @@ def _steps_back(*series: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 
 def _rows(table: Tensor, index: Tensor) -> Tensor:
-    """Where the rows that `index` (networks, time, batch) names lie in a table (networks, rows, ...) laid flat."""
+    """Where the rows that `index` (networks, ...) names lie in a table (networks, rows, ...) laid flat."""
     first = torch.arange(table.shape[0], device=index.device) * table.shape[1]
-    return index + first.view(-1, 1, 1)
+    return index + first.view(-1, *[1] * (index.ndim - 1))
 
 
 def _drives(drive: Tensor, index: Tensor | None) -> Iterator[Tensor]:
@@ -208,14 +208,24 @@ def _drives(drive: Tensor, index: Tensor | None) -> Iterator[Tensor]:
 def _drive_gradient(da: Tensor, drive_shape: torch.Size, index: Tensor | None, dtype: torch.dtype) -> Tensor:
     """Gradient of a drive, or of a table of drives, from that of the preactivations."""
     da = da.to(dtype)
-    if index is None:
-        return da
-    networks, rows, columns = drive_shape
-    if da.is_cuda:  # there index_add_ sums in an order of its own each time; a product does not
-        row = torch.arange(rows, device=da.device).view(1, -1, 1)
-        return torch.bmm((index.flatten(1).unsqueeze(1) == row).to(dtype), da.flatten(1, 2))
-    table = da.new_zeros(networks, rows, columns)
-    table.flatten(0, 1).index_add_(0, _rows(table, index).flatten(), da.flatten(0, 2))
+    return da if index is None else sum_rows(_flat(da), index.flatten(1), drive_shape[1])
+
+
+def sum_rows(values: Tensor, index: Tensor, rows: int) -> Tensor:
+    """Sums of those values that belong to a row, always in the same order.
+
+    Args:
+        values: (networks, values, columns).
+        index: row of each value, (networks, values), int64.
+        rows: their number.
+    Returns:
+        (networks, rows, columns).
+    """
+    if values.is_cuda:  # there index_add_ sums in whatever order it comes to; a product does not
+        row = torch.arange(rows, device=values.device).view(1, -1, 1)
+        return torch.bmm((index.unsqueeze(1) == row).to(values.dtype), values)
+    table = values.new_zeros(len(values), rows, values.shape[2])
+    table.flatten(0, 1).index_add_(0, _rows(table, index).flatten(), values.flatten(0, 1))
     return table
 
 

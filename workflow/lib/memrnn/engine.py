@@ -15,7 +15,7 @@ from torch import Tensor
 
 from memrnn import networks as nets
 from memrnn import record, trials
-from memrnn.cells import Weights
+from memrnn.cells import Weights, sum_rows
 from memrnn.images import ImageSet
 from memrnn.networks import Networks
 from memrnn.protocols import Stage
@@ -97,7 +97,7 @@ class _Table(torch.autograd.Function):
         count = factor.shape[1]
         if ctx.below:
             triggered = grad[:, count:]
-            table = grad[:, :count].index_put((which, seen), triggered, accumulate=True)
+            table = grad[:, :count] + sum_rows(triggered, seen, count)
         else:
             triggered, table = grad[which, seen], grad
         weight = grad.new_empty(len(grad), factor.shape[2] + 1, grad.shape[2])

@@ -136,6 +136,7 @@ def run(
         NotFinite: a network's loss, or a weight about to be kept, is NaN or infinite; the message tells the last
             checkpoint, which stays in `folder`.
     """
+    images = images.to(engine.device)
     update = Update(
         start,
         images,
@@ -152,7 +153,6 @@ def run(
     if state.restore(folder, fingerprint):
         kept = state.step
         logger.info("continuing from the checkpoint at step %d of %d", state.step, plan.steps)
-    held_out = images.to(engine.device)
     began, first = time.monotonic(), state.step
     bar = tqdm(total=plan.steps, initial=state.step, unit="step", disable=None, leave=False, mininterval=1)
     while True:
@@ -164,7 +164,7 @@ def run(
         if keep or state.step == plan.steps:
             _check_weights(networks, state.step, folder, kept)
         if due and not (state.rows and state.rows[-1]["step"] == state.step):  # a resumed run has this step's rows
-            state.rows += (rows := _evaluate(networks, held_out, plan, stage, state.step, penalty))
+            state.rows += (rows := _evaluate(networks, images, plan, stage, state.step, penalty))
             _log_progress(logger, rows, state.step, plan.steps, (state.step - first) / (time.monotonic() - began))
         if keep:
             path = _checkpoint_path(folder, state.step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -136,10 +137,16 @@ def _frames_of_trials(generator: torch.Generator, frames: int, steps: int, batch
     """Frames that each trial sees, (time, batch): from a random one on, in random strides that meet none twice."""
     if frames < steps:
         raise ValueError(f"found {frames} shared noise frames, too few for trials of {steps} steps; expected {steps}")
-    strides = torch.tensor([stride for stride in range(1, frames + 1) if math.gcd(stride, frames) == 1], device=device)
+    strides = _strides(frames, device)
     uniform = torch.rand(2, batch, dtype=torch.float64, generator=generator, device=device)
     first, stride = (uniform[0] * frames).long(), strides[(uniform[1] * len(strides)).long()]
     return (first + torch.arange(steps, device=device).unsqueeze(1) * stride) % frames
+
+
+@functools.cache
+def _strides(frames: int, device: torch.device) -> Tensor:
+    """Strides that go through all frames before they meet one again; kept, as a CUDA graph cannot fetch them anew."""
+    return torch.tensor([stride for stride in range(1, frames + 1) if math.gcd(stride, frames) == 1], device=device)
 
 
 def targets(trials: Trials, steps: int) -> Tensor:

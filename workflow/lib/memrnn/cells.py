@@ -161,12 +161,18 @@ class GRU(Cell):
         return change.square().sum(-1), (dh.mul_(2),)
 
 
+def _tanh_(values: Tensor) -> Tensor:
+    """tanh in place as 2 s(2a) - 1, which is several times quicker on a CPU and differs in the last bits."""
+    values.mul_(2).sigmoid_()
+    return torch.add(values.new_full((), -1), values, alpha=2, out=values)
+
+
 def _gru_gates(h: Tensor, recurrent: Tensor, drive: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """z, r, n and (z, r) of one step from the state h, (networks, batch, units)."""
     units = h.shape[-1]
     zr = (drive[..., : 2 * units] + h @ recurrent[..., : 2 * units]).sigmoid_()
     z, r = zr.chunk(2, -1)
-    n = torch.tanh(drive[..., 2 * units :] + (r * h) @ recurrent[..., 2 * units :])
+    n = _tanh_(drive[..., 2 * units :] + (r * h) @ recurrent[..., 2 * units :])
     return z, r, n, zr
 
 
@@ -326,6 +332,14 @@ class LSTM(Cell):
         f, i, o, g = (drive + h @ recurrent).chunk(4, -1)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         return torch.sigmoid(o) * torch.tanh(c), c
+
+    def advance(self, weights: Weights, state: State, x: Tensor) -> State:
+        h, c = state
+        units = h.shape[-1]
+        gates = torch.baddbmm(weights.drive(x), h, weights.recurrent)
+        f, i, o = gates[..., : 3 * units].sigmoid_().chunk(3, -1)
+        c = torch.addcmul(i * _tanh_(gates[..., 3 * units :]), f, c)
+        return _tanh_(c.clone()).mul_(o), c
 
     def observe(self, state: State) -> State:
         h, c = state

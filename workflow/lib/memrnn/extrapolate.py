@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from memrnn import record
-from memrnn.cells import State
+from memrnn.cells import State, Weights
 from memrnn.images import ImageSet
 from memrnn.networks import Networks
 
@@ -36,36 +36,41 @@ def extrapolate(
     """
     classes, count, device = len(images.classes), len(networks.seeds), networks.device
     counts, offsets = images.counts("test"), images.offsets("test")
-    # Streams by purpose: a network meets the same trials in every phase, cell and protocol.
-    onset = [record.generator(seed, "extrapolate", "onset") for seed in networks.seeds]
+    # Streams by purpose: a seed meets the same trials and noise in every phase, cell and protocol.
+    seeds = list(dict.fromkeys(networks.seeds))
+    seed_of = torch.tensor([seeds.index(seed) for seed in networks.seeds])  # place in `seeds` of each network's seed
+    onset = [record.generator(seed, "extrapolate", "onset") for seed in seeds]
     noise, trigger = (
-        [record.generator(seed, "extrapolate", name, device=device) for seed in networks.seeds]
-        for name in ("noise", "trigger")
+        [record.generator(seed, "extrapolate", name, device=device) for seed in seeds] for name in ("noise", "trigger")
     )
     label = torch.arange(classes).repeat_interleave(trials)  # (batch,)
-    image = torch.stack([_turns(g, counts, offsets, trials) for g in onset])  # (networks, batch)
+    image = torch.stack([_turns(g, counts, offsets, trials) for g in onset])  # (seeds, batch)
     latest = full_steps - min_delay - 1
-    before = torch.stack([torch.randint(latest + 1, label.shape, generator=g) for g in onset])  # (networks, batch)
+    before = torch.stack([torch.randint(latest + 1, label.shape, generator=g) for g in onset])  # (seeds, batch)
     shown = images.test_images[image].to(device)
-    label, before = label.to(device), before.to(device)
+    label, before = label.to(device), before[seed_of].to(device)
     batch = classes * trials
-    x = torch.empty(count, batch, images.train_images.shape[1] + 1, device=device)
-    twin = [
-        networks.seeds.index(seed) for seed in networks.seeds
-    ]  # first network of the same seed: it has the same noise
+    x = torch.empty(len(seeds), batch, images.train_images.shape[1] + 1, device=device)
 
     def frame(generators: Sequence[torch.Generator], triggered: float = 0.0) -> Tensor:
-        for network, generator in enumerate(generators):
-            if twin[network] < network:
-                x[network] = x[twin[network]]
-                continue
-            pixels = x.new_empty(batch, x.shape[2] - 1)
-            x[network, :, :-1] = pixels.normal_(images.mean, images.std, generator=generator)
+        for each, generator in zip(x, generators, strict=True):
+            each[:, :-1] = x.new_empty(batch, x.shape[2] - 1).normal_(images.mean, images.std, generator=generator)
         x[..., -1] = triggered
         return x
 
     def advance(state: State) -> State:
-        return networks.cell.advance(networks.weights, state, x)
+        if device.type == "cuda":
+            return networks.cell.advance(networks.weights, state, x[seed_of.to(device)])
+        # One network after the other: what one works on stays in the processor's cache.
+        after = [
+            networks.cell.advance(
+                Weights(*(values[n : n + 1] for values in networks.weights)),
+                tuple(part[n : n + 1] for part in state),
+                x[at : at + 1],
+            )
+            for n, at in enumerate(seed_of.tolist())
+        ]
+        return tuple(torch.cat(parts) for parts in zip(*after, strict=True))
 
     rows = []
     with torch.no_grad():

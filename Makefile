@@ -21,7 +21,7 @@ SNAKEMAKE = $(VENV)/bin/snakemake --workflow-profile workflow/profiles/default $
 # The run's name, from the same files in the same order as Snakemake reads them; known once the environment exists.
 RUN = $(shell $(VENV)/bin/python -c 'import sys, yaml; print([c["run"] for c in map(yaml.safe_load, map(open, sys.argv[1:])) if "run" in c][-1])' config/config.yaml $(CONFIG))
 
-.PHONY: help setup reproduce smoke test bench lock clean
+.PHONY: help setup reproduce smoke test bench equivalence lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -32,6 +32,7 @@ help:
 	@echo "make smoke       the same workflow in about a minute, on tiny settings"
 	@echo "make test        set up, run lint and all tests; ARGS='-k train' goes to pytest"
 	@echo "make bench       time a training step against the plain loop; on a quiet machine"
+	@echo "make equivalence train under each of the engine's settings and compare; an hour or more"
 	@echo "make setup       only make $(VENV) and install requirements.lock into it"
 	@echo "make lock        write requirements.lock anew from pyproject.toml"
 	@echo "make clean       remove $(VENV) and caches; results stay"
@@ -62,6 +63,9 @@ test: setup
 
 bench: setup
 	$(VENV)/bin/python benchmarks/training.py $(ARGS)
+
+equivalence: setup
+	$(VENV)/bin/python benchmarks/equivalence.py --cores $(CORES) $(ARGS)
 
 # Local version tags (+cpu) and the packages of one kind of accelerator are left out: the lock must fit any machine.
 lock:

@@ -1,125 +1,306 @@
-"""Time of a training step: the explicit sequence pass against the plain loop and against torch.nn's layers.
+"""Time and memory of a training step: the engine's settings against the plain loop and torch.nn's layers.
 
-    python benchmarks/training.py [--sizes digits mnist] [--networks 1 4] [--threads 1] [--rounds 15]
+    python benchmarks/training.py            the default grid: minutes, on a machine that does nothing else
+    python benchmarks/training.py --benchmarks training --sizes mnist --networks 1 20 --threads 1 2 --rounds 60
 
-Settings take turns in every round, after a warm-up; the table gives medians per step and network, and the ratio to the
-plain loop of the same run. A step is everything training does: drawing trials and noise, forward, loss, backward, Adam.
-Writes results/bench/training.csv.
+A step is everything training does: draw trials and noise, forward, loss, backward, Adam. Settings: `plain`, dense
+inputs and a loop over `Cell.step` under automatic differentiation, as the published code reads, networks side by side;
+`torch_nn`, a torch.nn layer and a linear read-out for each network on such inputs (its GRU applies the reset gate after
+the product); the others are the engine's. They take turns in every round, in rotating order, after a warm-up. Reported
+are medians and quartiles per step and network, the ratio plain / this of the same rounds, and the peak memory of a
+fresh process that starts and does a few steps; on a GPU, of what torch takes there.
+
+`training` compares settings at both sizes; `scaling` halves and doubles batch, units, steps of a trial and networks,
+each alone. Prints one table; writes a CSV and a figure (PNG, SVG) of each benchmark to results/bench.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import resource
-import statistics
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import product
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "lib"))  # of this clone, whatever the shell says
+
+from memrnn import figures, record, trials
 from memrnn import networks as nets
-from memrnn import record, trials
-from memrnn.cells import plain_sequence
+from memrnn.engine import Engine, Update
+from memrnn.images import ImageSet
+from memrnn.networks import Networks
 from memrnn.protocols import Stage
 
-SIZES = {
-    "digits": {"batch": 64, "pixels": 64, "units": 100},
-    "mnist": {"batch": 128, "pixels": 784, "units": 200},
+SIZES = {"digits": {"batch": 64, "pixels": 64, "units": 100}, "mnist": {"batch": 128, "pixels": 784, "units": 200}}
+LAYERS = {"gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
+# Type of the products, and number of shared noise frames.
+ENGINES: dict[str, tuple[torch.dtype, int | None]] = {
+    "exact": (torch.float32, None),
+    "bf16": (torch.bfloat16, None),
+    "shared": (torch.float32, 64),
+    "bf16_shared": (torch.bfloat16, 64),
 }
-STAGE = Stage(classes=10, steps=20)
-MEAN, STD = 0.13, 0.31
+SETTINGS, FEW = ("plain", "torch_nn", *ENGINES), ("plain", "exact", "bf16_shared")
+# Size, networks, threads and settings that are compared unless others are asked for.
+GRID = [
+    *product(SIZES, [1, 4], [1], [SETTINGS]),
+    *[("digits", 10, 1, SETTINGS), ("mnist", 10, 1, FEW), ("mnist", 1, 2, SETTINGS)],
+]
+CLASSES, MIN_DELAY, RATE, STREAMS = 10, 4, 1e-5, ("draws", "noise")
+WARM_UP = 3  # steps until the allocators hold all they will need
+COLUMNS = (
+    *("benchmark", "size", "cell", "setting", "networks", "threads", "device", "median_ms", "ratio", "peak_mib"),
+    *("low_ms", "high_ms", "rounds", "batch", "pixels", "units", "steps"),
+)
 
 
-class TorchNN(torch.nn.Module):
-    """What a user would pick: torch.nn's layer and a linear read-out, one network."""
+class Task(NamedTuple):
+    """What is trained: cell, number of networks, and the sizes of each."""
 
-    def __init__(self, cell: str, pixels: int, units: int) -> None:
-        super().__init__()
-        self.layer = {"gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[cell](pixels + 1, units)
-        self.readout = torch.nn.Linear(units, STAGE.classes + 1)
+    cell: str
+    networks: int
+    batch: int
+    pixels: int
+    units: int
+    steps: int = 20
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.readout(self.layer(x)[0])
+
+class Point(NamedTuple):
+    """One comparison of settings; `varied` is the quantity that `scaling` changes."""
+
+    benchmark: str
+    size: str
+    task: Task
+    threads: int
+    device: str
+    settings: tuple[str, ...]
+    rounds: int
+    varied: str = ""
 
 
-def one_step(setting: str, cell: str, count: int, batch: int, pixels: int, units: int) -> Callable[[], None]:
-    """A function that does one training step of `count` networks in the given setting."""
-    images = torch.rand(1000, pixels)
-    counts = torch.full((STAGE.classes,), 100)
-    draws, noise = ([record.generator(seed, "bench", name) for seed in range(count)] for name in ("draws", "noise"))
-    x = torch.empty(count, STAGE.steps, batch, pixels + 1)
+SCALED = Task("gru", 2, **SIZES["mnist"])
+Memory = dict[tuple[str, Task, str], float]
+
+
+def dense_inputs(drawn: trials.Trials, noise: Sequence[torch.Generator], images: ImageSet, x: Tensor) -> None:
+    """Fill x, (networks, time, batch, pixels + 1), with what the networks see in the drawn trials."""
+    for each, generator in zip(x, noise, strict=True):
+        each.normal_(images.mean, images.std, generator=generator)
+    network, trial = (torch.arange(length, device=x.device) for length in (x.shape[0], x.shape[2]))
+    x[network.unsqueeze(1), drawn.stimulus, trial, :-1] = images.train_images[drawn.image]
+    x[..., -1] = 0
+    x[network.unsqueeze(1), drawn.response, trial, -1] = 1
+
+
+def plain_logits(networks: Networks, x: Tensor) -> Tensor:
+    """Outputs before the logistic function, (networks, time, batch, outputs), as the definition reads."""
+    weights = networks.weights
+    state = networks.cell.initial_state(x.shape[0], x.shape[2], weights.recurrent.shape[1], x)
+    hidden = []
+    for x_t in x.unbind(1):
+        state = networks.cell.step(weights.recurrent, state, weights.drive(x_t))
+        hidden.append(state[0])
+    h = torch.stack(hidden, 1)
+    return torch.baddbmm(networks.readout_bias.unsqueeze(1), h.flatten(1, 2), networks.readout).view(*h.shape[:3], -1)
+
+
+def layer_logits(modules: Sequence[tuple[torch.nn.Module, torch.nn.Module]], x: Tensor) -> Tensor:
+    """The same from torch's layers, a recurrent and a linear one for each network."""
+    return torch.stack([readout(layer(each)[0]) for (layer, readout), each in zip(modules, x, strict=True)])
+
+
+def synthetic(pixels: int) -> ImageSet:
+    """Random images: what an image shows takes no time."""
+    labels, names = torch.arange(CLASSES).repeat_interleave(100), tuple(map(str, range(CLASSES)))
+    values = torch.rand(len(labels), pixels, generator=record.generator(0, "bench", "images"))
+    return ImageSet("random", (pixels, 1, 1), names, values, labels, values, labels, mean=0.13, std=0.31, checksum="")
+
+
+def prepare(setting: str, task: Task, device: torch.device) -> Callable[[], None]:
+    """A function that does one training step of `task` in the given setting."""
+    stage, images = Stage(CLASSES, task.steps), synthetic(task.pixels).to(device)
+    start = nets.initial(task.cell, range(task.networks), task.pixels + 1, task.units, CLASSES + 1).to(device)
+    if setting in ENGINES:
+        sizes = {"batch": task.batch, "min_delay": MIN_DELAY, "full_steps": task.steps, "learning_rate": RATE}
+        return partial(Update(start, images, Engine(device, *ENGINES[setting]), "bench", **sizes), stage)
     if setting == "torch_nn":
-        modules = [TorchNN(cell, pixels, units) for _ in range(count)]
-        parameters = [parameter for module in modules for parameter in module.parameters()]
+        recurrent, linear = (task.pixels + 1, task.units), (task.units, CLASSES + 1)
+        modules = [(LAYERS[task.cell](*recurrent).to(device), torch.nn.Linear(*linear).to(device)) for _ in start.seeds]
+        parameters = [values for pair in modules for module in pair for values in module.parameters()]
+        logits = partial(layer_logits, modules)
     else:
-        start = nets.initial(cell, range(count), pixels + 1, units, STAGE.classes + 1)
-        weights = {name: values.requires_grad_() for name, values in start.parameters.items()}
-        networks = nets.from_parameters(cell, weights, start.seeds, start.phases)
-        parameters = list(weights.values())
-    optimiser = torch.optim.Adam(parameters, lr=1e-5, fused=True)
-
-    def outputs() -> Tensor:
-        if setting == "torch_nn":
-            return torch.stack([module(each) for module, each in zip(modules, x, strict=True)])
-        if setting == "plain":
-            return networks.logits(plain_sequence(networks.cell, networks.weights, x))
-        return networks.logits(networks.cell.sequence(networks.weights, x))
+        parameters, logits = list(start.parameters.values()), partial(plain_logits, start)
+    optimiser = torch.optim.Adam([values.requires_grad_() for values in parameters], lr=RATE, fused=True)
+    split = images.offsets("train"), images.counts("train")
+    draws, noise = ([record.generator(seed, "bench", name, device=device) for seed in start.seeds] for name in STREAMS)
+    x = torch.empty(task.networks, task.steps, task.batch, task.pixels + 1, device=device)
 
     def step() -> None:
-        drawn = trials.draw(draws, batch, STAGE, 4, counts.cumsum(0) - counts, counts)
-        trials.inputs(drawn, noise, images, MEAN, STD, x)
+        drawn = trials.draw(draws, task.batch, stage, MIN_DELAY, *split)
+        dense_inputs(drawn, noise, images, x)
         optimiser.zero_grad()
-        trials.loss(outputs(), drawn, STAGE, STAGE.steps).sum().backward()
+        trials.loss(logits(x), drawn, stage, task.steps).sum().backward()
         optimiser.step()
 
     return step
 
 
-def measure(size: str, cell: str, count: int, threads: int, rounds: int) -> list[dict[str, object]]:
-    """Rows of the benchmark table for one size, cell and number of networks."""
-    record.prepare_process(threads)
-    steps = {setting: one_step(setting, cell, count, **SIZES[size]) for setting in ("plain", "torch_nn", "exact")}
+def peak(setting: str, task: Task, device: str) -> float:
+    """Peak memory in MiB of this process, which should be a fresh one, after the first steps of training."""
+    record.prepare_process(1)
+    step = prepare(setting, task, torch.device(device))
+    for _ in range(WARM_UP):
+        step()
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def peaks(points: Sequence[Point]) -> Memory:
+    """`peak` of every setting, task and device among the points, each in a process of its own.
+
+    To be called first: on Linux the peak of a process begins with the memory of the one that started it.
+    """
+    wanted = list(dict.fromkeys((setting, p.task, p.device) for p in points for setting in p.settings))
+    with multiprocessing.get_context("spawn").Pool(min(2, os.cpu_count() or 1), maxtasksperchild=1) as pool:
+        return dict(zip(wanted, pool.starmap(peak, wanted, chunksize=1), strict=True))
+
+
+def measure(point: Point, memory: Memory) -> Iterator[dict[str, Any]]:
+    """Rows of the table for one point."""
+    record.prepare_process(point.threads)
+    wait = torch.cuda.synchronize if point.device == "cuda" else lambda: None
+    steps = {setting: prepare(setting, point.task, torch.device(point.device)) for setting in point.settings}
     taken: dict[str, list[float]] = {setting: [] for setting in steps}
-    for turn in range(rounds + 2):
-        for setting, step in steps.items():
+    for turn in range(-WARM_UP, point.rounds):
+        for at in range(len(steps)):
+            setting = point.settings[(turn + at) % len(steps)]
+            wait()
             began = time.perf_counter()
-            step()
-            if turn >= 2:  # the first two warm up
-                taken[setting].append((time.perf_counter() - began) * 1000 / count)
-    median = {setting: statistics.median(values) for setting, values in taken.items()}
-    return [
-        {
-            "benchmark": "training", "size": size, "cell": cell, "setting": setting, "networks": count,
-            "threads": threads, "device": "cpu", "median_ms": median[setting],
-            "ratio": median["plain"] / median[setting],
-            "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        }
-        for setting in steps
-    ]  # fmt: skip
+            steps[setting]()
+            wait()
+            if turn >= 0:
+                taken[setting].append((time.perf_counter() - began) * 1000 / point.task.networks)
+    for setting, values in taken.items():
+        low, median, high = np.percentile(values, [25, 50, 75])
+        yield point._asdict() | point.task._asdict() | {
+            "setting": setting, "median_ms": median, "low_ms": low, "high_ms": high,
+            "ratio": np.median(taken["plain"]) / median,
+            "peak_mib": memory.get((setting, point.task, point.device), np.nan),
+            "value": getattr(point.task, point.varied, ""),
+        }  # fmt: skip
+
+
+def comparisons(options: argparse.Namespace) -> Iterator[Point]:
+    """Points of `training`: the default grid, or all combinations where networks or threads are asked for."""
+    grid = [row for row in GRID if row[0] in options.sizes]
+    if options.networks or options.threads:
+        grid = list(product(options.sizes, options.networks or [1, 4], options.threads or [1], [SETTINGS]))
+    for (size, networks, threads, settings), device, cell in product(grid, options.devices, options.cells):
+        chosen = tuple(dict.fromkeys(["plain", *(options.settings or settings)]))
+        rounds = max(1, round(options.rounds / networks**0.5))  # longer steps vary less
+        if device == "cpu" or threads == 1:
+            yield Point("training", size, Task(cell, networks, **SIZES[size]), threads, device, chosen, rounds)
+
+
+def scalings(options: argparse.Namespace) -> Iterator[Point]:
+    """Points of `scaling`: `SCALED` and those around it."""
+    for device, varied, factor in product(options.devices, ("batch", "units", "steps", "networks"), (0.5, 1, 2)):
+        task = SCALED._replace(**{varied: round(getattr(SCALED, varied) * factor)})
+        yield Point("scaling", "mnist", task, 1, device, FEW, max(1, options.rounds // 6), varied)
+
+
+BENCHMARKS = {"training": comparisons, "scaling": scalings}
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """A line per point and a column per setting: milliseconds per step and network, plain / this, and MiB if known."""
+    numbers = table[["median_ms", "ratio", "peak_mib"]].itertuples(index=False)
+    table = table.assign(said=[f"{ms:.2f} {ratio:.2f}x" + f" {mib:.0f}M" * (mib > 0) for ms, ratio, mib in numbers])
+    index = ["benchmark", "size", "device", "cell", "networks", "threads", "varied", "value"]
+    lines = {key: dict(zip(part.setting, part.said, strict=True)) for key, part in table.groupby(index, sort=False)}
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis(index).reset_index().fillna("")
+
+
+def draw(name: str, table: pd.DataFrame, out: Path) -> None:
+    """Figure of one benchmark: medians, and quartiles as bars or bands."""
+    import seaborn
+    from matplotlib import rc_context
+
+    ensemble, milliseconds = "networks × threads", "ms per step and network"
+    table = table.sort_values(["threads", "networks"], kind="stable")
+    table[ensemble] = table.networks.astype(str) + " × " + table.threads.astype(str)
+    table["cell"], table["where"] = table.cell.map(figures.CELLS), table["size"] + ", " + table.device
+    # Three values of each, of which seaborn finds median and range.
+    kept = ["setting", "cell", "where", ensemble, "varied", "value"]
+    data = table.melt(kept, ["low_ms", "median_ms", "high_ms"], "which", milliseconds)
+    order = [setting for setting in SETTINGS if setting in set(table.setting)]
+    common = {"data": data, "estimator": "median", "errorbar": ("pi", 100), "height": 2.4}
+    with rc_context():
+        seaborn.set_theme("paper", "ticks", "colorblind")
+        if name == "training":
+            runs = table[ensemble].nunique()
+            grid = seaborn.catplot(
+                **common, kind="point", x=milliseconds, y="setting", order=order, row="cell", col="where", hue=ensemble,
+                markers=list(figures.MARKERS * runs)[:runs], markersize=4, linestyle="none", err_kws={"linewidth": 1},
+                dodge=0.6 if runs > 1 else False, sharex="col", aspect=1.4,
+            )  # fmt: skip
+            grid.set(xlim=(0, None), ylabel="").set_titles("{row_name}, {col_name}")
+            for (cell, where), panel in grid.axes_dict.items():
+                panel.grid(axis="x", alpha=0.4)
+                panel.text(1.02, 1.02, "plain / this", transform=panel.transAxes, size="small")
+                beside = {"transform": panel.get_yaxis_transform(), "va": "center", "size": "small"}
+                for setting, ratios in table[(table.cell == cell) & (table["where"] == where)].groupby("setting").ratio:
+                    ends = dict.fromkeys(f"{ratio:.1f}" for ratio in (ratios.min(), ratios.max()))
+                    panel.text(1.02, order.index(setting), "–".join(ends) + "×", **beside)
+            grid.tight_layout()
+        else:
+            grid = seaborn.relplot(
+                **common, kind="line", x="value", y=milliseconds, row="where", col="varied", hue="setting",
+                hue_order=order, style="setting", markers=True, dashes=False, aspect=0.7,
+                facet_kws={"sharex": "col", "sharey": "row"},
+            )  # fmt: skip
+            grid.set(xlim=(0, None), ylim=(0, None)).set_titles(f"{figures.CELLS[SCALED.cell]}, {{row_name}}")
+            for (_, varied), panel in grid.axes_dict.items():
+                panel.set(xlabel=varied, xticks=sorted({0, *table.value[table.varied == varied]}))
+        figures.save(grid.figure, out / f"{name}.png", out / f"{name}.svg", dpi=200)
 
 
 def main() -> None:
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--benchmarks", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS))
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
-    parser.add_argument("--networks", nargs="+", type=int, default=[1, 4])
-    parser.add_argument("--threads", nargs="+", type=int, default=[1])
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--out", type=Path, default=Path("results/bench/training.csv"))
+    parser.add_argument("--cells", nargs="+", choices=LAYERS, default=list(LAYERS))
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, help="plain comes in any case")
+    parser.add_argument("--networks", nargs="+", type=int, help="numbers of networks, in place of the default grid")
+    parser.add_argument("--threads", nargs="+", type=int, help="numbers of threads, in place of the default grid")
+    parser.add_argument("--devices", nargs="+", choices=devices, default=devices)
+    parser.add_argument("--rounds", type=int, default=30, help="of one network; ensembles and scaling take fewer")
+    parser.add_argument("--no-memory", action="store_true", help="leave peak_mib empty; saves a third of the time")
+    parser.add_argument("--out", type=Path, default=Path("results/bench"))
     options = parser.parse_args()
-    rows = [
-        row
-        for size in options.sizes
-        for cell in ("gru", "lstm")
-        for count in options.networks
-        for threads in options.threads
-        for row in measure(size, cell, count, threads, options.rounds)
-    ]
-    table = pd.DataFrame(rows)
-    record.save_table(options.out, table)
-    print(table.to_string(index=False, float_format="%.2f"))
+    points = [point for name in options.benchmarks for point in BENCHMARKS[name](options)]
+    memory = {} if options.no_memory else peaks(points)
+    table = pd.DataFrame(row for point in tqdm(points, disable=None) for row in measure(point, memory))
+    for name, part in table.groupby("benchmark"):
+        columns = COLUMNS + ("varied", "value") * (name == "scaling")
+        record.save_table(options.out / f"{name}.csv", part[[*columns]])
+        draw(name, part, options.out)
+    print("milliseconds per training step and network, plain / this in the same rounds, peak memory in MiB")
+    print(summary(table).to_string(index=False))
 
 
 if __name__ == "__main__":

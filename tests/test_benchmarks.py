@@ -1,0 +1,148 @@
+"""The benchmarks: what is compared is equal work, and the tables have the columns they promise."""
+
+import argparse
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from memrnn import networks as nets
+from memrnn import record, trials
+from memrnn.protocols import Stage
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "training.py"
+CONTRACT = ["benchmark", "size", "cell", "setting", "networks", "threads", "device", "median_ms", "ratio", "peak_mib"]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def bench():
+    """The script as a module; under the name by which other processes find it."""
+    sys.path.insert(0, str(SCRIPT.parent))
+    spec = importlib.util.spec_from_file_location("training", SCRIPT)
+    sys.modules["training"] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["training"]
+    sys.path.remove(str(SCRIPT.parent))
+
+
+def asked(bench, **options) -> argparse.Namespace:
+    defaults = {"sizes": ["digits", "mnist"], "cells": ["gru", "lstm"], "devices": ["cpu"], "rounds": 30}
+    return argparse.Namespace(**{**dict.fromkeys(("networks", "threads", "settings")), **defaults, **options})
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_the_plain_step_and_the_exact_one_do_the_same_update(bench, cell, monkeypatch):
+    def as_the_engine_draws(drawn, noise, images, x):
+        x.copy_(trials.inputs(drawn, noise, images.train_images, images.mean, images.std, x.shape[1]).dense())
+
+    started = []
+    initial = nets.initial
+    monkeypatch.setattr(bench.nets, "initial", lambda *sizes: started.append(initial(*sizes)) or started[-1])
+    monkeypatch.setattr(bench, "dense_inputs", as_the_engine_draws)
+    task = bench.Task(cell, networks=2, batch=8, pixels=16, units=12, steps=10)
+    plain, exact = (bench.prepare(setting, task, CPU) for setting in ("plain", "exact"))
+    before = {name: values.detach().clone() for name, values in started[0].parameters.items()}
+    for _ in range(2):  # the second update tells whether trials and noise go on alike
+        plain()
+        exact()
+        for name, values in started[0].parameters.items():
+            engine = exact.func.networks.parameters[name]
+            assert values.grad.abs().max() > 1e-4
+            torch.testing.assert_close(engine.grad, values.grad, rtol=1e-3, atol=1e-6)
+            moved = (engine - before[name]).abs().max()
+            assert bench.RATE / 2 < moved < 3 * bench.RATE
+            assert (engine - values).abs().max() < moved
+
+
+def test_dense_inputs_are_noise_with_the_image_and_the_trigger_put_in(bench):
+    images, stage = bench.synthetic(16), Stage(bench.CLASSES, 10)
+    draws, noise = ([record.generator(seed, "test", name) for seed in range(3)] for name in ("draws", "noise"))
+    drawn = trials.draw(draws, 50, stage, bench.MIN_DELAY, images.offsets("train"), images.counts("train"))
+    x = torch.full((3, 10, 50, 17), torch.nan)
+    bench.dense_inputs(drawn, noise, images, x)
+    shown = x[..., :-1]
+    is_image = (shown == images.train_images[drawn.image].unsqueeze(1)).all(-1)
+    time = torch.arange(10).view(1, -1, 1)
+    assert torch.equal(is_image, time == drawn.stimulus.unsqueeze(1))
+    assert torch.equal(x[..., -1], (time == drawn.response.unsqueeze(1)).float())
+    pixels = shown[~is_image]
+    assert pixels.mean() == pytest.approx(images.mean, abs=0.01)
+    assert pixels.std() == pytest.approx(images.std, abs=0.01)
+    assert not torch.equal(pixels[:100], pixels[-100:])
+
+
+def test_torchs_lstm_with_the_same_weights_says_the_same(bench):
+    networks = nets.initial("lstm", range(2), 7, 5, 11)
+    modules = [(torch.nn.LSTM(7, 5), torch.nn.Linear(5, 11)) for _ in range(2)]
+    ours = networks.parameters
+
+    def in_torchs_order(values):
+        """Columns f, i, o, g as rows i, f, g, o."""
+        f, i, o, g = values.mT.chunk(4) if values.ndim == 2 else values.chunk(4)
+        return torch.cat([i, f, g, o])
+
+    with torch.no_grad():
+        for k, (layer, readout) in enumerate(modules):
+            layer.weight_ih_l0.copy_(in_torchs_order(ours["inputs"][k]))
+            layer.weight_hh_l0.copy_(in_torchs_order(ours["recurrent"][k]))
+            layer.bias_ih_l0.copy_(in_torchs_order(ours["bias"][k]))
+            layer.bias_hh_l0.zero_()
+            readout.weight.copy_(networks.readout[k].mT)
+            readout.bias.copy_(networks.readout_bias[k])
+    x = torch.randn(2, 6, 3, 7, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(bench.layer_logits(modules, x), bench.plain_logits(networks, x))
+
+
+def test_scaling_changes_one_quantity_at_a_time(bench):
+    points = list(bench.scalings(asked(bench)))
+    for varied in ("batch", "units", "steps", "networks"):
+        base = getattr(bench.SCALED, varied)
+        tasks = [point.task for point in points if point.varied == varied]
+        assert tasks == [bench.SCALED._replace(**{varied: value}) for value in (base // 2, base, 2 * base)]
+    assert len(points) == 12
+
+
+def test_every_comparison_has_the_plain_loop(bench):
+    for options in ({}, {"settings": ["bf16"]}, {"networks": [20], "threads": [2]}):
+        points = list(bench.comparisons(asked(bench, **options)))
+        assert all(point.settings[0] == "plain" and len(point.settings) > 1 for point in points)
+        assert len(points) == len(set(points))
+    assert {(p.task.networks, p.threads) for p in points} == {(20, 2)}
+    assert all(point.settings == bench.SETTINGS for point in points)
+
+
+def test_peak_memory_comes_from_another_process_in_mib(bench):
+    task = bench.Task("gru", networks=1, batch=8, pixels=16, units=12)
+    ((key, mib),) = bench.peaks([bench.Point("training", "digits", task, 1, "cpu", ("exact",), 1)]).items()
+    assert key == ("exact", task, "cpu")
+    assert 50 < mib < 10000  # torch alone takes hundreds
+
+
+def test_a_small_run_writes_the_table_and_the_figure(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    arguments = ["--benchmarks", "training", "--sizes", "digits", "--networks", "1", "--rounds", "2", "--no-memory"]
+    done = subprocess.run(
+        [sys.executable, SCRIPT, *arguments, "--out", "bench"],
+        cwd=tmp_path, env=environment, text=True, capture_output=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "bench" / "training.csv")
+    assert list(table.columns[: len(CONTRACT)]) == CONTRACT
+    assert list(zip(table.cell, table.setting, strict=True)) == [
+        (cell, setting)
+        for cell in ("gru", "lstm")
+        for setting in ("plain", "torch_nn", "exact", "bf16", "shared", "bf16_shared")
+    ]
+    assert (table.ratio[table.setting == "plain"] == 1).all()
+    plain = table.cell.map(table[table.setting == "plain"].set_index("cell").median_ms)
+    assert table.ratio.to_numpy() == pytest.approx((plain / table.median_ms).to_numpy())
+    assert (table.low_ms <= table.median_ms).all() and (table.median_ms <= table.high_ms).all()
+    assert {path.name for path in (tmp_path / "bench").iterdir()} == {"training.csv", "training.png", "training.svg"}
+    assert done.stdout.count("gru") == 1

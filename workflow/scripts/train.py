@@ -34,8 +34,12 @@ start = networks.initial(
     cell, seeds, images.train_images.shape[1] + 1, snakemake.params.network["units"], len(images.classes) + 1
 )
 folder = Path(snakemake.output.networks).with_suffix(".partial")
-fingerprint = record.fingerprint(snakemake.input, snakemake.params, cell, torch.__version__, torch.get_num_threads())
-trained, rows = train.run(start, images, plan, choose(snakemake.params.engine), folder, fingerprint, log)
+engine = choose(snakemake.params.engine)
+# The device as found, not as asked for: with auto, a run may go on elsewhere than it began, with other random numbers.
+fingerprint = record.fingerprint(
+    snakemake.input, snakemake.params, cell, torch.__version__, torch.get_num_threads(), engine.device.type
+)
+trained, rows = train.run(start, images, plan, engine, folder, fingerprint, log)
 
 meta = {"dataset": images.name, "curriculum": protocol}
 networks.save(snakemake.output.networks, trained, meta)

@@ -196,9 +196,9 @@ def _checkpoint_path(folder: Path, step: int) -> Path:
 
 def _check_losses(update: Update, networks: Networks, folder: Path, kept: int | None) -> None:
     failed = update.failed.tolist()
-    steps = [step for step in failed if step >= 0]
-    if steps:
-        _not_finite("the loss is", [step >= 0 for step in failed], networks, min(steps), folder, kept)
+    first = min((step for step in failed if step >= 0), default=None)
+    if first is not None:  # others may have failed since, at steps of their own
+        _not_finite("the loss is", [step == first for step in failed], networks, first, folder, kept)
 
 
 def _check_weights(networks: Networks, step: int, folder: Path, kept: int | None) -> None:

@@ -9,7 +9,7 @@ from scipy.optimize import brentq
 from torch import Tensor
 
 from memrnn import networks as nets
-from memrnn.cells import CELLS, GRU, LSTM, Cell, State, Weights, plain_sequence, speed, squared_change
+from memrnn.cells import CELLS, GRU, LSTM, Cell, State, Weights, plain_unroll, speed, squared_change, sum_rows
 
 NETWORKS, STEPS, BATCH, INPUTS, UNITS = 2, 6, 3, 4, 5
 BOTH = pytest.mark.parametrize("cell", [GRU(), LSTM()], ids=lambda cell: cell.name)
@@ -27,6 +27,12 @@ def random_weights(cell: Cell, dtype: torch.dtype = torch.float64, units: int = 
 
 def random_inputs(dtype: torch.dtype = torch.float64, steps: int = STEPS) -> Tensor:
     return torch.randn(NETWORKS, steps, BATCH, INPUTS, generator=torch.Generator().manual_seed(1), dtype=dtype)
+
+
+def plain_sequence(cell: Cell, weights: Weights, x: Tensor) -> Tensor:
+    """`plain_unroll` under inputs x, with the drive of each step computed by itself."""
+    drive = torch.stack([weights.drive(x_t) for x_t in x.unbind(1)], 1)
+    return plain_unroll(cell, weights.recurrent, drive)
 
 
 def random_state(cell: Cell, points: int, dtype: torch.dtype = torch.float64) -> State:
@@ -229,6 +235,107 @@ def test_speed_is_the_root_of_what_the_search_lowers(cell):
     x = random_inputs()[:, 0, :1]
     squared, _ = cell.squared_speed_gradient(weights.recurrent, state, weights.drive(x))
     torch.testing.assert_close(speed(cell, weights, state, x).square(), squared, rtol=1e-12, atol=0)
+
+
+# ---------------------------------------------------------------- trials that share frames
+
+ROWS = 6
+
+
+def random_table(cell: Cell, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    """A table of drives, and rows of it for every trial and step: most several times, the last one never."""
+    generator = torch.Generator().manual_seed(4)
+    table = torch.randn(NETWORKS, ROWS, cell.gates * UNITS, generator=generator, dtype=dtype)
+    return table, torch.randint(ROWS - 1, (NETWORKS, STEPS, BATCH), generator=generator)
+
+
+@BOTH
+def test_a_table_of_drives_is_its_rows_written_out(cell):
+    table, index = random_table(cell)
+    recurrent = random_weights(cell).recurrent
+    leaves = [part.requires_grad_() for part in (recurrent, table)]
+    before = table.detach().clone(), index.clone()
+    out = torch.stack(
+        [
+            torch.stack([torch.stack([table[n, row] for row in rows]) for rows in index[n].tolist()])
+            for n in range(NETWORKS)
+        ]
+    )
+    expected = plain_unroll(cell, recurrent, out)
+    weigh = torch.randn(expected.shape, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    slopes = torch.autograd.grad((weigh * expected).sum(), leaves)
+    seen = torch.stack([torch.bincount(rows.flatten(), minlength=ROWS) for rows in index])
+    assert torch.equal((slopes[1] != 0).any(-1), seen > 0) and seen.max() > 1 and (seen[:, -1] == 0).all()
+    for hidden in (cell.unroll(recurrent, table, index), plain_unroll(cell, recurrent, table, index)):
+        torch.testing.assert_close(hidden, expected, rtol=0, atol=1e-13)
+        for ours, slope in zip(torch.autograd.grad((weigh * hidden).sum(), leaves), slopes, strict=True):
+            torch.testing.assert_close(ours, slope, rtol=0, atol=1e-12)
+    assert torch.equal(table, before[0]) and torch.equal(index, before[1])
+
+
+@BOTH
+def test_explicit_backward_to_a_table_passes_gradcheck(cell):
+    weights, index = random_weights(cell, units=2), torch.tensor([[[0, 1], [1, 1]], [[2, 0], [0, 2]]])
+    table = torch.randn(NETWORKS, 4, cell.gates * 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    leaves = [weights.recurrent.requires_grad_(), table.requires_grad_()]
+    assert torch.autograd.gradcheck(lambda recurrent, rows: cell.unroll(recurrent, rows, index), leaves)
+
+
+def test_rows_are_summed_by_what_they_belong_to():
+    values = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    index = torch.tensor([[3, 0, 3, 3, 1], [2, 2, 2, 2, 2]])
+    expected = np.zeros((2, 4, 3))
+    for network, place in np.ndindex(2, 5):
+        expected[network, index[network, place]] += values[network, place].numpy()
+    np.testing.assert_allclose(sum_rows(values, index, 4), expected, rtol=0, atol=1e-14)
+
+
+# ---------------------------------------------------------------- products in a shorter type
+
+
+def rounded(values: Tensor) -> Tensor:
+    return values.bfloat16().float()
+
+
+def product(left: Tensor, right: Tensor) -> Tensor:
+    """Factors and result rounded to bfloat16, the sum kept longer."""
+    return rounded((rounded(left).double() @ rounded(right).double()).float())
+
+
+def with_rounded_products(cell: Cell, recurrent: Tensor, drive: Tensor) -> Tensor:
+    """Hidden states in float32 with nothing rounded but factors and results of recurrent products."""
+    units, hidden = recurrent.shape[1], []
+    weight = recurrent.split(units, -1)
+    h = c = drive.new_zeros(drive.shape[0], drive.shape[2], units)
+    for drive_t in drive.unbind(1):
+        d = drive_t.split(units, -1)
+        if cell.name == "gru":
+            z, r = (torch.sigmoid(d[k] + product(h, weight[k])) for k in (0, 1))
+            h = (1 - z) * h + z * torch.tanh(d[2] + product(r * h, weight[2]))
+        else:
+            f, i, o = (torch.sigmoid(d[k] + product(h, weight[k])) for k in range(3))
+            c = f * c + i * torch.tanh(d[3] + product(h, weight[3]))
+            h = o * torch.tanh(c)
+        hidden.append(h)
+    return torch.stack(hidden, 1)
+
+
+@BOTH
+@pytest.mark.parametrize("shared", [False, True], ids=["own frames", "shared frames"])
+def test_bfloat16_rounds_factors_and_results_of_products_and_nothing_else(cell, shared):
+    generator = torch.Generator().manual_seed(7)
+    recurrent = torch.randn(2, 16, cell.gates * 16, generator=generator) / 4
+    table = torch.randn(2, 40, cell.gates * 16, generator=generator)
+    index = torch.randint(40, (2, 20, 8), generator=generator)
+    drive = torch.stack([rows[which] for rows, which in zip(table, index, strict=True)])
+    leaves = [part.requires_grad_() for part in (recurrent, table if shared else drive)]
+    ours = cell.unroll(recurrent, leaves[1], index if shared else None, torch.bfloat16)
+    with torch.no_grad():
+        exact, expected = plain_unroll(cell, recurrent, drive), with_rounded_products(cell, recurrent, drive)
+    # Sums in another order may round to the other side now and then; a further rounding would happen always.
+    assert (ours - expected).abs().mean() < 0.05 * (ours - exact).abs().mean()
+    gradients = torch.autograd.grad(ours.square().sum(), leaves)
+    assert {part.dtype for part in (ours, *gradients)} == {torch.float32}
 
 
 # ---------------------------------------------------------------- speeds that follow from algebra

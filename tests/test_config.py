@@ -16,7 +16,7 @@ from PIL import Image
 from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config
 
-from memrnn import cells, config, dataset, downloads, protocols, sources
+from memrnn import cells, config, dataset, downloads, engine, protocols, sources
 from memrnn.budget import step_of
 
 ROOT = Path(__file__).parents[1]
@@ -88,6 +88,7 @@ def test_the_schema_names_what_the_registries_hold():
         assert set(names) == set(protocols.PROTOCOLS)
     assert set(section["protocol_settings"]["properties"]) == set(protocols.PROTOCOLS)
     assert set(section["dataset"]["properties"]["source"]["enum"]) == set(dataset.SOURCES) == set(sources.CLASSES)
+    assert set(section["engine"]["properties"]["precision"]["enum"]) == set(engine.PRECISIONS)
 
 
 def test_boundaries_are_checked_at_the_steps_where_training_places_them():
@@ -114,7 +115,7 @@ def objects(schema: dict, path: str = "") -> list[tuple[str, dict]]:
 
 def test_every_key_of_the_schema_is_described_required_and_typed():
     found = objects(SCHEMA)
-    assert len(found) == 18  # the whole, 11 sections, 4 protocols and 2 learning-rate drops
+    assert len(found) == 19  # the whole, 12 sections, 4 protocols and 2 learning-rate drops
     for path, schema in found:
         assert schema["additionalProperties"] is False, path
         assert set(schema["required"]) == set(schema["properties"]), path
@@ -243,6 +244,21 @@ REFUSED = [
     ("figures.context", "slides", r"figures\.context: found 'slides'.*one of paper, notebook, talk, poster"),
     ("figures.palette", "jet", r"figures\.palette: found 'jet'.*one of colorblind"),
     ("figures.dpi", 10, r"figures\.dpi: found 10; .*at least 30"),
+    ("engine.device", "gpu", r"engine\.device: found 'gpu' \(text\); allowed: one of auto, cpu, cuda \[where"),
+    ("engine.device", None, r"engine\.device: found null; allowed: one of auto, cpu, cuda"),
+    ("engine.precision", "float16", r"engine\.precision: found 'float16' \(text\); allowed: one of float32, bfloat16"),
+    ("engine.precision", 32, r"engine\.precision: found 32; allowed: one of float32, bfloat16"),
+    (
+        "engine.noise_frames",
+        "common",
+        r"engine\.noise_frames: found 'common' \(text\); allowed: one of independent, shared",
+    ),
+    ("engine.noise_frames", True, r"engine\.noise_frames: found True; allowed: one of independent, shared"),
+    ("engine.shared_frames", 1, r"engine\.shared_frames: found 1; allowed: a whole number, at least 2"),
+    ("engine.shared_frames", 1_000_001, r"engine\.shared_frames: found 1000001; .*at most 1000000"),
+    ("engine.shared_frames", 64.0, r"engine\.shared_frames: found 64\.0; allowed: a whole number.*Write 64$"),
+    ("engine.shared_frames", None, r"engine\.shared_frames: found null; allowed: a whole number"),
+    ("engine", "cpu", r"engine: found 'cpu' \(text\); allowed: a section of keys"),
     ("threads", 0, "threads: found 0"),
     # how values fit each other
     ("dataset.source", "folder", r"dataset\.folder: found null; allowed: the path of a folder, because .* is folder"),
@@ -273,6 +289,11 @@ REFUSED = [
         r"train\.checkpoints: found \[0\.1, 1\]; allowed: shares in .*the first 0 and the last 1",
     ),
     ("train.checkpoints", [0, 0.9], r"train\.checkpoints: found \[0, 0\.9\]"),
+    (
+        "engine",
+        {**DEFAULT["engine"], "noise_frames": "shared", "shared_frames": 19},
+        r"engine\.shared_frames: found 19; allowed: at least task\.steps, 20, so that no trial meets a frame twice$",
+    ),
     ("train.checkpoints", [0, 0.5, 0.5, 1], r"train\.checkpoints: found \[0, 0\.5, 0\.5, 1\]; .*strictly ascending"),
     (
         "train.checkpoints",
@@ -407,7 +428,13 @@ def test_unknown_keys_are_refused_at_every_level_with_the_allowed_ones(path, all
 
 
 @pytest.mark.parametrize(
-    ("path", "guess"), [("trian", "train"), ("train.learning_rat", "learning_rate"), ("protocol_settings.vocv", "vocu")]
+    ("path", "guess"),
+    [
+        ("trian", "train"),
+        ("train.learning_rat", "learning_rate"),
+        ("protocol_settings.vocv", "vocu"),
+        ("engine.precison", "precision"),
+    ],
 )
 def test_a_misspelt_key_gets_a_suggestion(path, guess):
     (line,) = problems(changed((path, 1)))
@@ -455,6 +482,10 @@ def test_all_problems_are_told_at_once_and_good_parts_are_still_compared():
         [("regularise.protocols", []), ("regularise.modes", [])],
         [("regularise.modes", ["slow_points", "control"])],
         [("train.learning_rate_drop.start", 140)],
+        # shared frames need only be as many as a trial has steps, and only where they are used
+        [("engine.noise_frames", "shared"), ("engine.shared_frames", 20), ("engine.precision", "bfloat16")],
+        [("engine.noise_frames", "independent"), ("engine.shared_frames", 19)],
+        [("engine.device", "cuda")],  # whether there is a GPU is known only where training runs
         [("protocols", ["recu"]), ("regularise.protocols", ["recu"])],
         # protocols that are not trained need not fit the task
         [("protocols", ["nacu"]), ("regularise.protocols", []), ("train.steps", 20)],

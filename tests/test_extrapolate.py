@@ -14,6 +14,8 @@ from memrnn.extrapolate import extrapolate
 from memrnn.images import ImageSet
 from memrnn.networks import Networks, from_parameters, initial
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CLASSES, BLOCK = 4, 64  # an image of class k is bright in the k-th block of pixels and dark elsewhere
 PIXELS = CLASSES * BLOCK
 KEYS = ["phase", "seed", "label", "delay"]

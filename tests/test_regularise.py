@@ -13,11 +13,14 @@ from torch import Tensor
 
 from memrnn import record, train
 from memrnn.cells import speed
+from memrnn.engine import Engine
 from memrnn.images import ImageSet
 from memrnn.networks import Networks, from_parameters, initial
 from memrnn.protocols import Schedule, Stage
 from memrnn.regularise import MODES, in_modes, points_of_modes, speed_penalty
 from memrnn.slow_points import held_input
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 PARTS = {"gru": 1, "lstm": 2}
 CLASSES, PIXELS, UNITS = 3, 5, 8
@@ -52,9 +55,15 @@ def plan(steps: int, stream: str = "regularise", rate: float = 1e-2) -> train.Pl
     )  # fmt: skip
 
 
-def run(start: Networks, images: ImageSet, folder: Path, penalty=None, **settings) -> tuple[Networks, pd.DataFrame]:
-    trained, rows = train.run(start, images, plan(**settings), folder, "f", LOGGER, penalty)
-    return trained, rows
+EXACT = Engine(torch.device("cpu"), torch.float32, None)
+FAST = Engine(torch.device("cpu"), torch.bfloat16, 12)
+BOTH_ENGINES = pytest.mark.parametrize("engine", [EXACT, FAST], ids=["float32, own frames", "bfloat16, shared frames"])
+
+
+def run(
+    start: Networks, images: ImageSet, folder: Path, penalty=None, engine=EXACT, **settings
+) -> tuple[Networks, pd.DataFrame]:
+    return train.run(start, images, plan(**settings), engine, folder, "f", LOGGER, penalty)
 
 
 # ------------------------------------------------------------------------------------------------------- the penalty
@@ -195,24 +204,26 @@ def test_points_of_no_file_are_refused(tmp_path):
 # ------------------------------------------------------------------------------------------------------- the training
 
 
+@BOTH_ENGINES
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_control_is_training_without_a_penalty(cell, images, tmp_path):
+def test_control_is_training_without_a_penalty(cell, images, tmp_path, engine):
     start = in_modes(networks_of(cell), ["control", "centroid"])
     penalty = speed_penalty(points_for(cell, 4), [0.0, 0.0, 0.1, 0.1], 3, images.mean, images.std)
-    regularised, _ = run(start, images, tmp_path / "with", penalty, steps=6)
-    plain, _ = run(start, images, tmp_path / "without", steps=6)
+    regularised, _ = run(start, images, tmp_path / "with", penalty, engine, steps=6)
+    plain, _ = run(start, images, tmp_path / "without", engine=engine, steps=6)
     for name, values in plain.parameters.items():
         assert torch.equal(regularised.parameters[name][:2], values[:2]), name
         assert not torch.allclose(regularised.parameters[name][2:], values[2:], atol=1e-6), name
         assert not torch.equal(values, start.parameters[name]), name
 
 
+@BOTH_ENGINES
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_modes_of_a_network_meet_the_same_trials(cell, images, tmp_path):
+def test_modes_of_a_network_meet_the_same_trials(cell, images, tmp_path, engine):
     """With strength 0 everywhere the modes cannot differ; another seed must."""
     start = in_modes(networks_of(cell), ALL_MODES)
     penalty = speed_penalty(points_for(cell, 6), [0.0] * 6, 3, images.mean, images.std)
-    trained, rows = run(start, images, tmp_path, penalty, steps=6)
+    trained, rows = run(start, images, tmp_path, penalty, engine, steps=6)
     for values in trained.parameters.values():
         by_mode = values.unflatten(0, (3, 2))
         assert torch.allclose(by_mode, by_mode[:1].expand_as(by_mode), atol=1e-6)

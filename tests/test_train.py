@@ -2,6 +2,8 @@
 
 import logging
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +12,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from memrnn import dataset, record, train, trials
+from memrnn import dataset, engine, record, train, trials
 from memrnn import networks as nets
-from memrnn.cells import CELLS, Cell, plain_sequence
+from memrnn.cells import CELLS, Cell, plain_unroll
+from memrnn.engine import Engine
 from memrnn.images import ImageSet
+from memrnn.images import save as save_images
 from memrnn.networks import Networks
 from memrnn.protocols import Schedule, Stage
 from memrnn.regularise import speed_penalty
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 FULL = Stage(10, 20)
 LOGGER = logging.getLogger("tests")
@@ -37,14 +43,10 @@ PLAN = train.Plan(
 SHORT = replace(PLAN, steps=12, drop=None, log_every=4, log_trials=5, checkpoints=(0, 5, 10, 12))
 BOTH = pytest.mark.parametrize("cell", ["gru", "lstm"])
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """As the workflow trains; networks this small only wait for further threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+CPU = torch.device("cpu")
+EXACT = Engine(CPU, torch.float32, None)
+FAST = Engine(CPU, torch.bfloat16, 24)
+BOTH_ENGINES = pytest.mark.parametrize("made", [EXACT, FAST], ids=["float32, own frames", "bfloat16, shared frames"])
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +65,9 @@ def same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
 class Trained:
     """A finished run and what it left in its folder."""
 
-    def __init__(self, images, plan, folder, start=None, penalty=None, fingerprint="one", logger=LOGGER):
+    def __init__(self, images, plan, folder, start=None, penalty=None, fingerprint="one", logger=LOGGER, made=EXACT):
         self.networks, self.table = train.run(
-            start or untrained(), images, plan, Path(folder), fingerprint, logger, penalty
+            start or untrained(), images, plan, made, Path(folder), fingerprint, logger, penalty
         )
         self.checkpoints = train.checkpoints(Path(folder), plan.checkpoints)
         self.files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
@@ -117,8 +119,9 @@ def test_a_seed_trains_the_same_in_every_block(digits, tmp_path, cell):
 
 
 @BOTH
-def test_the_same_run_twice_is_identical_to_the_bit(digits, tmp_path, cell):
-    first, second = (Trained(digits, SHORT, tmp_path / name, untrained(cell)) for name in "ab")
+@BOTH_ENGINES
+def test_the_same_run_twice_is_identical_to_the_bit(digits, tmp_path, cell, made):
+    first, second = (Trained(digits, SHORT, tmp_path / name, untrained(cell), made=made) for name in "ab")
     first.assert_identical_to(second)
 
 
@@ -162,7 +165,7 @@ def interrupted(images, folder: Path, at: int, penalty: Weighed) -> None:
     """Break off a run of RESUMED at training step `at`, counted from the step where the run begins."""
     penalty.fail_at = at
     with pytest.raises(KeyboardInterrupt):
-        train.run(untrained(), images, RESUMED, folder, "one", LOGGER, penalty)
+        train.run(untrained(), images, RESUMED, EXACT, folder, "one", LOGGER, penalty)
 
 
 @pytest.mark.parametrize(("at", "left"), [(0, 24), (9, 24), (10, 14), (12, 14), (13, 11), (23, 11)])
@@ -197,11 +200,70 @@ def test_an_interruption_between_two_files_of_a_checkpoint(digits, tmp_path, und
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(record, "save_arrays", fail)
-        train.run(untrained(), digits, RESUMED, tmp_path, "one", LOGGER, Weighed())
+        train.run(untrained(), digits, RESUMED, EXACT, tmp_path, "one", LOGGER, Weighed())
     assert (tmp_path / "step13.safetensors").exists()
     penalty = Weighed()
     Trained(digits, RESUMED, tmp_path, penalty=penalty).assert_identical_to(undisturbed)
     assert penalty.calls == 14
+
+
+KILLED = replace(RESUMED, schedule=Schedule((0, 8, 15), (Stage(4, 6), Stage(10, 12), FULL)))
+
+# In processes of their own, forked so that libraries are loaded once: each is killed where it says, the last one ends.
+KILLING = """
+import json, os, signal, sys
+sys.path[:0] = sys.argv[1:3]
+import torch
+import test_train as tests
+from memrnn import images, train
+
+torch.set_num_threads(1)
+torch.optim.Adam([torch.zeros(1)])  # what it loads
+shown = images.load(sys.argv[3])
+
+def kill(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+class Deadly(tests.Weighed):
+    def __init__(self, at, halfway):
+        super().__init__()
+        self.at, self.halfway = at, halfway
+
+    def __call__(self, networks, generators):
+        if torch.is_grad_enabled() and self.calls == self.at:
+            if not self.halfway:
+                kill()
+            os.fsync = kill  # of the next file, written but without its name
+        return super().__call__(networks, generators)
+
+for folder, made in (("exact", tests.EXACT), ("fast", tests.FAST)):
+    for at, halfway in ((9, False), (12, False), (12, True), (None, False)):
+        sys.stdout.flush()
+        if os.fork() == 0:
+            where = tests.Path(sys.argv[4], folder)
+            penalty = Deadly(at, halfway)
+            train.run(tests.untrained(), shown, tests.KILLED, made, where, "one", tests.LOGGER, penalty)
+            os._exit(0)
+        print(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+
+
+def test_killed_processes_leave_what_the_next_ones_go_on_from(digits, tmp_path):
+    """Killed before the second checkpoint, after it, and while the last one is written."""
+    save_images(tmp_path / "images", digits)
+    folders = [Path(__file__).parent, Path(train.__file__).parents[1], tmp_path / "images", tmp_path]
+    done = subprocess.run([sys.executable, "-c", KILLING, *map(str, folders)], capture_output=True, text=True)
+    assert done.stdout.split() == ["-9", "-9", "-9", "0"] * 2, done.stderr
+    for folder, made in (("exact", EXACT), ("fast", FAST)):
+        # A file without its name yet is left behind and does no harm.
+        leftovers = [path for path in (tmp_path / folder).iterdir() if path.name.startswith(".step24.")]
+        assert len(leftovers) == 1
+        leftovers[0].unlink()
+        penalty = Weighed()
+        resumed = Trained(digits, KILLED, tmp_path / folder, penalty=penalty, made=made)
+        assert penalty.calls == 0
+        whole = Trained(digits, KILLED, tmp_path / f"{folder}, undisturbed", penalty=Weighed(), made=made)
+        resumed.assert_identical_to(whole)
 
 
 class Breaking(logging.Handler):
@@ -221,14 +283,14 @@ def test_an_interruption_while_a_row_is_logged(digits, tmp_path, undisturbed, li
     logger = logging.Logger("breaking", logging.INFO)
     logger.addHandler(Breaking(line))
     with pytest.raises(KeyboardInterrupt):
-        train.run(untrained(), digits, RESUMED, tmp_path, "one", logger, Weighed())
+        train.run(untrained(), digits, RESUMED, EXACT, tmp_path, "one", logger, Weighed())
     Trained(digits, RESUMED, tmp_path, penalty=Weighed()).assert_identical_to(undisturbed)
 
 
 def test_other_settings_begin_afresh(digits, tmp_path, undisturbed, caplog):
     other = replace(RESUMED, learning_rate=1e-3)
     with pytest.raises(KeyboardInterrupt):
-        train.run(untrained(), digits, other, tmp_path, "two", LOGGER, Weighed(fail_at=16))
+        train.run(untrained(), digits, other, EXACT, tmp_path, "two", LOGGER, Weighed(fail_at=16))
     penalty = Weighed()
     with caplog.at_level(logging.INFO):
         Trained(digits, RESUMED, tmp_path, penalty=penalty).assert_identical_to(undisturbed)
@@ -256,6 +318,41 @@ def test_a_damaged_checkpoint_is_refused(digits, tmp_path):
 # ---------------------------------------------------------------- what is not finite
 
 
+@pytest.mark.parametrize(("at", "seen_at"), [(137, 200), (230, 250)], ids=["between rows", "before a checkpoint"])
+@BOTH_ENGINES
+def test_the_first_bad_step_is_told_though_losses_are_looked_at_seldom(digits, tmp_path, at, seen_at, made):
+    """Training goes on for a while with weights that are no longer finite; nothing of it is kept."""
+    weighed = Weighed()
+
+    def penalty(networks, generators):
+        terms = weighed(networks, generators)
+        bad = torch.is_grad_enabled() and weighed.calls == at + 1
+        return torch.where(torch.tensor([False, bad]), math.nan, terms)
+
+    short = Stage(10, 6)
+    plan = replace(
+        PLAN, schedule=Schedule((0,), (short,)), steps=300, batch=2, drop=None, log_every=300, checkpoints=(0, 250, 300)
+    )
+    with pytest.raises(train.NotFinite, match=rf"the loss is not finite at training step {at} for seed 5 \(trained\);"):
+        train.run(untrained(), digits, plan, made, tmp_path, "one", LOGGER, penalty)
+    assert weighed.calls == seen_at
+    assert {path.name for path in tmp_path.iterdir()} == {"step0.safetensors", "resume.safetensors"}
+    assert record.load_arrays(tmp_path / "resume.safetensors")[1]["step"] == 0
+
+
+def test_a_seed_that_fails_later_is_not_named_with_the_first_step(digits, tmp_path):
+    weighed = Weighed()
+
+    def penalty(networks, generators):
+        terms = weighed(networks, generators)
+        calls = weighed.calls if torch.is_grad_enabled() else 0
+        return torch.where(torch.tensor([calls == 9, calls == 7]), math.nan, terms)
+
+    late = replace(SHORT, log_every=100, checkpoints=(12,))
+    with pytest.raises(train.NotFinite, match=r"the loss is not finite at training step 6 for seed 5 \(trained\);"):
+        train.run(untrained(), digits, late, EXACT, tmp_path, "one", LOGGER, penalty)
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(digits, tmp_path, undisturbed, value):
     def penalty(networks, generators):
@@ -265,7 +362,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(d
 
     weighed = Weighed()
     with pytest.raises(train.NotFinite, match=r"not finite at training step 11 for seed 5 \(trained\);") as caught:
-        train.run(untrained(), digits, RESUMED, tmp_path, "one", LOGGER, penalty)
+        train.run(untrained(), digits, RESUMED, EXACT, tmp_path, "one", LOGGER, penalty)
     assert f"the last checkpoint, of step 10, is in {tmp_path}." in str(caught.value)
     kept, meta = record.load_arrays(tmp_path / "step10.safetensors")
     assert meta["step"] == 10
@@ -280,21 +377,23 @@ def test_all_bad_seeds_are_named_with_their_phase(digits, tmp_path):
     late = replace(SHORT, checkpoints=(12,))
     bad = r"training step 0 for seed 3 \(control\), 5 \(centroid\); no checkpoint was taken before\."
     with pytest.raises(train.NotFinite, match=bad):
-        train.run(start, digits, late, tmp_path, "one", LOGGER, lambda *_: torch.tensor([math.nan, math.inf]))
+        train.run(start, digits, late, EXACT, tmp_path, "one", LOGGER, lambda *_: torch.tensor([math.nan, math.inf]))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_resumed_run_that_fails_tells_the_checkpoint_it_went_on_from(digits, tmp_path):
     interrupted(digits, tmp_path, 12, Weighed())
     with pytest.raises(train.NotFinite, match=r"training step 10 for seed 3 .*the last checkpoint, of step 10, is in"):
-        train.run(untrained(), digits, RESUMED, tmp_path, "one", LOGGER, lambda *_: torch.tensor([math.nan, 0.0]))
+        train.run(
+            untrained(), digits, RESUMED, EXACT, tmp_path, "one", LOGGER, lambda *_: torch.tensor([math.nan, 0.0])
+        )
 
 
 @BOTH
 def test_an_absurd_learning_rate_is_not_finite_and_leaves_no_such_weights(digits, tmp_path, cell):
     absurd = replace(SHORT, learning_rate=1e38, log_every=100, checkpoints=tuple(range(13)))
     with pytest.raises(train.NotFinite, match=r"not finite .*step \d+ for seed"):
-        train.run(untrained(cell), digits, absurd, tmp_path, "one", LOGGER)
+        train.run(untrained(cell), digits, absurd, EXACT, tmp_path, "one", LOGGER)
     for path in tmp_path.iterdir():
         assert all(values.isfinite().all() for values in record.load_arrays(path)[0].values()), path
 
@@ -310,7 +409,7 @@ def test_weights_that_are_not_finite_are_never_kept(digits, tmp_path, at):
         return terms + torch.tensor([1.0, 0.0]) * (0 * networks.readout[:, 0, 0]).sqrt() if bad else terms
 
     with pytest.raises(train.NotFinite, match=rf"not finite .*step {at + 1} for seed 3 \(trained\)"):
-        train.run(untrained(), digits, SHORT, tmp_path, "one", LOGGER, penalty)
+        train.run(untrained(), digits, SHORT, EXACT, tmp_path, "one", LOGGER, penalty)
     assert record.load_arrays(tmp_path / "resume.safetensors")[1]["step"] == (5 if at == 9 else 10)
 
 
@@ -351,7 +450,8 @@ def trained_by_definition(start: Networks, images: ImageSet, plan: train.Plan) -
                 x[drawn.stimulus[trial], trial, :64] = images.train_images[drawn.image[trial]]
                 x[drawn.response[trial], trial, 64] = 1
             networks = nets.from_parameters(start.cell.name, weights, [seed], ["trained"])
-            hidden = plain_sequence(start.cell, networks.weights, x[None].double())[0]
+            drive = torch.stack([networks.weights.drive(x_t[None].double()) for x_t in x], 1)
+            hidden = plain_unroll(start.cell, networks.weights.recurrent, drive)[0]
             logits = hidden @ weights["readout"][0] + weights["readout_bias"][0]
             gradients = torch.autograd.grad(loss_by_definition(logits, drawn, stage), list(weights.values()))
             rate = plan.learning_rate
@@ -403,7 +503,7 @@ def test_the_drop_begins_with_its_step(digits, tmp_path):
 def test_the_drop_holds_after_an_interruption_within_it(digits, tmp_path):
     plan = replace(SHORT, drop=(5, 0.0))
     with pytest.raises(KeyboardInterrupt):
-        train.run(untrained(), digits, plan, tmp_path / "a", "one", LOGGER, Weighed(fail_at=11))
+        train.run(untrained(), digits, plan, EXACT, tmp_path / "a", "one", LOGGER, Weighed(fail_at=11))
     resumed = Trained(digits, plan, tmp_path / "a", penalty=Weighed())
     resumed.assert_identical_to(Trained(digits, plan, tmp_path / "b", penalty=Weighed()))
 
@@ -423,10 +523,10 @@ class Seen:
         self.calls: list[tuple[bool, Tensor, Tensor]] = []
         fill = trials.inputs
 
-        def spy(drawn, generators, images, mean, std, out):
-            x = fill(drawn, generators, images, mean, std, out)
-            self.calls.append((torch.is_grad_enabled(), images, x.clone()))
-            return x
+        def spy(drawn, generators, images, *settings):
+            shown = fill(drawn, generators, images, *settings)
+            self.calls.append((torch.is_grad_enabled(), images, shown.dense()))
+            return shown
 
         monkeypatch.setattr(trials, "inputs", spy)
 
@@ -436,14 +536,14 @@ class Seen:
 
 def test_a_short_stage_computes_short_trials(digits, tmp_path, monkeypatch):
     lengths = []
-    forward = train.forward
+    forward = engine.forward
 
-    def spy(networks: Networks, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled():
-            lengths.append(x.shape[1])
-        return forward(networks, x)
+    def spy(networks: Networks, shown: trials.Inputs, products: torch.dtype) -> Tensor:
+        logits = forward(networks, shown, products)
+        lengths.append(logits.shape[1])
+        return logits
 
-    monkeypatch.setattr(train, "forward", spy)
+    monkeypatch.setattr(engine, "forward", spy)
     plan = replace(SHORT, schedule=Schedule((0, 5, 8), (Stage(10, 6), Stage(10, 12), FULL)))
     Trained(digits, plan, tmp_path)
     assert lengths == [6] * 5 + [12] * 3 + [20] * 4
@@ -545,11 +645,12 @@ class Leaky(Cell):
         return ((state[0] + torch.tanh(drive + state[0] @ recurrent)) / 2,)
 
 
-def test_a_new_cell_trains_and_resumes(digits, tmp_path, monkeypatch):
+@BOTH_ENGINES
+def test_a_new_cell_trains_and_resumes(digits, tmp_path, monkeypatch, made):
     monkeypatch.setitem(CELLS, "leaky", Leaky())
-    plain = Trained(digits, SHORT, tmp_path / "a", untrained("leaky"), Weighed())
+    plain = Trained(digits, SHORT, tmp_path / "a", untrained("leaky"), Weighed(), made=made)
     with pytest.raises(KeyboardInterrupt):
-        train.run(untrained("leaky"), digits, SHORT, tmp_path / "b", "one", LOGGER, Weighed(fail_at=7))
-    Trained(digits, SHORT, tmp_path / "b", untrained("leaky"), Weighed()).assert_identical_to(plain)
+        train.run(untrained("leaky"), digits, SHORT, made, tmp_path / "b", "one", LOGGER, Weighed(fail_at=7))
+    Trained(digits, SHORT, tmp_path / "b", untrained("leaky"), Weighed(), made=made).assert_identical_to(plain)
     nets.save(tmp_path / "leaky", plain.networks, {})
     assert same(nets.load(tmp_path / "leaky")[0].parameters, plain.networks.parameters)

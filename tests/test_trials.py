@@ -125,23 +125,38 @@ def test_a_trial_without_room_is_refused(steps, delay):
 # ---------------------------------------------------------------- what the networks see
 
 MEAN, STD = 0.3, 0.4
+OWN_OR_SHARED = pytest.mark.parametrize("shared", [None, 24, 64], ids=["own", "24 shared", "64 shared"])
 
 
-def seen(drawn: trials.Trials, seeds: tuple[int, ...], images: Tensor, steps: int) -> Tensor:
+def show(
+    drawn: trials.Trials, seeds: tuple[int, ...], images: Tensor, steps: int, shared: int | None = None
+) -> trials.Inputs:
     """Inputs in a buffer full of leftovers."""
-    out = torch.full((len(seeds), steps, drawn.label.shape[1], images.shape[1] + 1), math.nan)
-    x = trials.inputs(drawn, generators(*seeds), images, MEAN, STD, out)
-    assert x is out
-    return x
+    batch = drawn.label.shape[1]
+    room = torch.full((len(seeds), steps * batch if shared is None else shared + batch, images.shape[1]), math.nan)
+    shown = trials.inputs(drawn, generators(*seeds), images, MEAN, STD, steps, shared, room)
+    assert shown.frames is room
+    return shown
 
 
-@settings(max_examples=25, deadline=None)
-@given(steps=st.integers(5, 24), classes=st.integers(1, 10), seed=st.integers(0, 1000), batch=st.integers(1, 12))
-def test_image_and_trigger_are_clean_and_alone(steps, classes, seed, batch):
+def seen(drawn: trials.Trials, seeds: tuple[int, ...], images: Tensor, steps: int, shared: int | None = None) -> Tensor:
+    return show(drawn, seeds, images, steps, shared).dense()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    steps=st.integers(5, 24),
+    classes=st.integers(1, 10),
+    seed=st.integers(0, 1000),
+    batch=st.integers(1, 12),
+    spare=st.none() | st.integers(0, 9),
+)
+def test_image_and_trigger_are_clean_and_alone(steps, classes, seed, batch, spare):
     images = torch.rand(30, 9, generator=torch.Generator().manual_seed(seed))
     seeds = (seed, seed + 1)
     drawn = trials.draw(generators(*seeds), batch, Stage(classes, steps), DELTA, *split([3] * 10))
-    x = seen(drawn, seeds, images, steps)
+    x = seen(drawn, seeds, images, steps, None if spare is None else steps + spare)
+    assert x.shape == (2, steps, batch, 10)
     for network, trial in itertools.product(range(2), range(batch)):
         t_s, t_a = drawn.stimulus[network, trial], drawn.response[network, trial]
         image = images[drawn.image[network, trial]]
@@ -151,16 +166,36 @@ def test_image_and_trigger_are_clean_and_alone(steps, classes, seed, batch):
             assert torch.equal(x[network, t, trial, :-1], image) == (t == t_s)
 
 
-def test_noise_is_white_unclipped_and_of_the_right_size():
+@OWN_OR_SHARED
+def test_what_is_seen_is_the_frame_that_the_index_names(shared):
+    images = torch.rand(30, 9, generator=torch.Generator().manual_seed(0))
+    drawn = trials.draw(generators(3, 4), 5, FULL, DELTA, *split([3] * 10))
+    shown = show(drawn, (3, 4), images, T, shared)
+    assert shown.steps == T and torch.equal(shown.response, drawn.response)
+    x = shown.dense()
+    for network, t, trial in np.ndindex(2, T, 5):
+        frame = t * 5 + trial if shared is None else shown.index[network, t, trial]
+        assert torch.equal(x[network, t, trial, :-1], shown.frames[network, frame])
+    assert (shown.index is None) == (shared is None)
+
+
+@OWN_OR_SHARED
+def test_noise_is_white_unclipped_and_of_the_right_size(shared):
+    """With shared frames the trials of a batch are not independent, so the frames are looked at instead."""
     images = torch.full((10, 16), 77.0)
     seeds = (0, 1)
     drawn = trials.draw(generators(*seeds), 250, FULL, DELTA, *split([1] * 10))
-    x = seen(drawn, seeds, images, T)
-    noise = x[..., :-1].numpy()
-    is_image = (noise == 77).all(-1)
-    assert (is_image.sum(1) == 1).all()
+    if shared is None:
+        noise = seen(drawn, seeds, images, T)[..., :-1].numpy()
+        is_image = (noise == 77).all(-1)
+        assert (is_image.sum(1) == 1).all()
+    else:
+        sets = [show(drawn, tuple(range(k, k + 2)), images, T, shared).frames for k in range(0, 400, 2)]
+        noise = torch.stack(sets, 1)[:, :, :shared].numpy()  # (networks, sets, frames, pixels)
+        is_image = (noise == 77).all(-1)
+        assert not is_image.any() and all((each[:, shared:] == 77).all() for each in sets)
     values = (noise[~is_image] - MEAN) / STD  # (frames, pixels)
-    assert values.shape == (2 * 250 * (T - 1), 16)
+    assert values.shape == (2 * 250 * (T - 1) if shared is None else 2 * 200 * shared, 16)
     assert abs(values.mean()) < 5 / math.sqrt(values.size)
     assert abs(values.var() - 1) < 5 * math.sqrt(2 / values.size)
     assert stats.kstest(values.ravel()[::7], "norm").pvalue > 1e-3
@@ -171,31 +206,117 @@ def test_noise_is_white_unclipped_and_of_the_right_size():
         a, b = a[~either].ravel(), b[~either].ravel()
         return abs(np.corrcoef(a, b)[0, 1]) * math.sqrt(a.size)
 
-    assert correlation(noise[:, 1:], noise[:, :-1], is_image[:, 1:] | is_image[:, :-1]) < 5  # time steps
-    assert correlation(noise[:, :, 1:], noise[:, :, :-1], is_image[:, :, 1:] | is_image[:, :, :-1]) < 5  # trials
+    assert correlation(noise[:, 1:], noise[:, :-1], is_image[:, 1:] | is_image[:, :-1]) < 5  # time steps, or sets
+    assert (
+        correlation(noise[:, :, 1:], noise[:, :, :-1], is_image[:, :, 1:] | is_image[:, :, :-1]) < 5
+    )  # trials, frames
     assert correlation(noise[0], noise[1], is_image[0] | is_image[1]) < 5  # networks
     assert correlation(noise[..., 1:], noise[..., :-1], is_image) < 5  # pixels
 
 
-def test_noise_scales_about_its_mean():
+@OWN_OR_SHARED
+def test_noise_scales_about_its_mean(shared):
     drawn = trials.draw(generators(0), 5, FULL, DELTA, *split([1] * 10))
 
     def noise(std: float) -> Tensor:
-        x = trials.inputs(drawn, generators(0), torch.full((10, 4), 77.0), MEAN, std, torch.empty(1, T, 5, 5))
+        x = trials.inputs(drawn, generators(0), torch.full((10, 4), 77.0), MEAN, std, T, shared).dense()
         return x[..., :-1][x[..., :-1] != 77]
 
     assert (noise(0.0) == torch.tensor(MEAN)).all()
     torch.testing.assert_close(noise(STD) - MEAN, 4 * (noise(STD / 4) - MEAN), rtol=1e-4, atol=1e-6)
 
 
-def test_a_network_sees_the_same_in_every_block():
+@OWN_OR_SHARED
+def test_a_network_sees_the_same_in_every_block(shared):
     images = torch.rand(30, 9, generator=torch.Generator().manual_seed(0))
     seeds = (4, 9, 2)
     drawn = trials.draw(generators(*seeds), 12, FULL, DELTA, *split([3] * 10))
-    block = seen(drawn, seeds, images, T)
+    block = seen(drawn, seeds, images, T, shared)
     for position, seed in enumerate(seeds):
         own = trials.Trials(*(part[position : position + 1] for part in drawn))
-        assert torch.equal(seen(own, (seed,), images, T)[0], block[position])
+        assert torch.equal(seen(own, (seed,), images, T, shared)[0], block[position])
+
+
+@OWN_OR_SHARED
+def test_frames_are_fresh_in_every_batch_and_room_may_be_used_again(shared):
+    images = torch.rand(30, 9, generator=torch.Generator().manual_seed(0))
+    drawn = [trials.draw(generators(seed), 6, FULL, DELTA, *split([3] * 10)) for seed in (0, 1)]
+
+    def batches(reuse: bool) -> list[Tensor]:
+        stream, room, made = generators(7), None, []
+        for each in drawn:
+            shown = trials.inputs(each, stream, images, MEAN, STD, T, shared, room)
+            made.append(shown.dense())
+            room = shown.frames if reuse else None
+        return made
+
+    first, second = batches(reuse=False)
+    assert all(torch.equal(ours, fresh) for ours, fresh in zip(batches(reuse=True), (first, second), strict=True))
+    common = (first[..., None, :, :-1] == second[..., None, :-1]).all(-1)  # the same frame at the same step
+    noise = [torch.arange(T).view(-1, 1) != each.stimulus[0] for each in drawn]
+    assert not (common[0] & noise[0].unsqueeze(1) & noise[1].unsqueeze(2)).any()
+
+
+# ---------------------------------------------------------------- shared frames
+
+
+def frame_numbers(frames: int, steps: int, batch: int, seed: int = 0) -> tuple[Tensor, trials.Trials]:
+    """Which frame each trial sees, (steps, batch), frame numbers from `frames` on being images."""
+    drawn = trials.draw(generators(seed), batch, Stage(10, steps), min(DELTA, steps - 1), *split([1] * 10))
+    shown = trials.inputs(drawn, generators(seed), torch.zeros(10, 1), MEAN, STD, steps, frames)
+    return shown.index[0], drawn
+
+
+@pytest.mark.parametrize("steps", [2, 5, 20])
+def test_no_trial_sees_a_frame_twice(steps):
+    """Primes, powers of two, numbers with many divisors, and as many frames as steps."""
+    for frames in [*range(steps, 70), 127, 128, 210, 256]:
+        index, drawn = frame_numbers(frames, steps, 200)
+        is_image = torch.arange(steps).unsqueeze(1) == drawn.stimulus
+        own = (frames + torch.arange(200)).expand(steps, 200)
+        assert torch.equal(index == own, is_image), frames
+        assert (index[~is_image] < frames).all() and (index >= 0).all(), frames
+        ordered = index.sort(0).values
+        assert (ordered[1:] > ordered[:-1]).all(), frames
+
+
+@pytest.mark.parametrize("frames", [20, 23, 24, 64])
+def test_every_frame_is_as_likely_at_every_step(frames):
+    index, drawn = frame_numbers(frames, T, 20_000)
+    for step in (0, 1, 7, T - 1):
+        assert uniform(index[step, drawn.stimulus[0] != step], range(frames)) > 1e-3
+
+
+@pytest.mark.parametrize("frames", [20, 24])
+def test_the_frames_of_a_trial_are_independent_of_each_other(frames):
+    """Products of different steps' pixels, averaged over many sets of frames, are as near to 0 as with own noise.
+
+    Trials of one set are not independent, so each set gives one number. Were noise shared by step, so that a trial saw
+    one frame all the time, the number would be 1.
+    """
+    seeds, pixels = tuple(range(400)), 3
+    drawn = trials.draw(generators(*seeds), 8, FULL, DELTA, *split([1] * 10))
+
+    def products(shared: int | None, same_frame: bool = False) -> Tensor:
+        shown = show(drawn, seeds, torch.full((10, pixels), MEAN), T, shared)
+        if same_frame:
+            shown = shown._replace(index=shown.index[:, :1].expand(-1, T, -1))
+        z = (shown.dense()[..., :-1] - MEAN) / STD  # images count as 0
+        return ((z.sum(1).square() - z.square().sum(1)) / ((T - 1) * (T - 2))).mean((1, 2))
+
+    def mean_and_error(values: Tensor) -> tuple[float, float]:
+        return values.mean().item(), values.std().item() / math.sqrt(len(values))
+
+    own, shared = mean_and_error(products(None)), mean_and_error(products(frames))
+    assert shared[1] < 0.01 and abs(shared[0]) < 4 * shared[1]
+    assert abs(shared[0] - own[0]) < 4 * math.hypot(shared[1], own[1])
+    assert mean_and_error(products(frames, same_frame=True))[0] > 0.9
+
+
+@pytest.mark.parametrize(("frames", "steps"), [(19, 20), (1, 2)])
+def test_fewer_shared_frames_than_steps_are_refused(frames, steps):
+    with pytest.raises(ValueError, match=f"found {frames} shared noise frames, too few for trials of {steps} steps"):
+        frame_numbers(frames, steps, 3)
 
 
 # ---------------------------------------------------------------- targets, loss, accuracies

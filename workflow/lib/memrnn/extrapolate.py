@@ -48,7 +48,7 @@ def extrapolate(
     latest = full_steps - min_delay - 1
     before = torch.stack([torch.randint(latest + 1, label.shape, generator=g) for g in onset])  # (seeds, batch)
     shown = images.test_images[image].to(device)
-    label, before = label.to(device), before[seed_of].to(device)
+    label, before, seed_at = label.to(device), before[seed_of].to(device), seed_of.to(device)
     batch = classes * trials
     x = torch.empty(len(seeds), batch, images.train_images.shape[1] + 1, device=device)
 
@@ -60,7 +60,7 @@ def extrapolate(
 
     def advance(state: State) -> State:
         if device.type == "cuda":
-            return networks.cell.advance(networks.weights, state, x[seed_of.to(device)])
+            return networks.cell.advance(networks.weights, state, x[seed_at])
         # One network after the other: what one works on stays in the processor's cache.
         after = [
             networks.cell.advance(

@@ -71,7 +71,9 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 def prepare_process(threads: int) -> None:
-    """Settle how this process computes: its threads, and that it keeps the memory it has.
+    """Settle how this process computes: its threads, that sums stay float32, and that it keeps the memory it has.
+
+    On a GPU, products of bfloat16 may be summed in bfloat16 unless that is ruled out.
 
     A training step frees and takes megabytes; the C library of Linux would hand them back to the system and fetch them
     anew at every step, which costs a quarter of the time. Elsewhere this part does nothing. No number depends on it.
@@ -79,6 +81,7 @@ def prepare_process(threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         mallopt(M_TRIM_THRESHOLD, 2**30)

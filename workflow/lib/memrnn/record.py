@@ -73,10 +73,10 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 def prepare_process(threads: int) -> None:
     """Settle how this process computes: its threads, that sums stay float32, and that it keeps the memory it has.
 
-    On a GPU, products of bfloat16 may be summed in bfloat16 unless that is ruled out.
-
     A training step frees and takes megabytes; the C library of Linux would hand them back to the system and fetch them
-    anew at every step, which costs a quarter of the time. Elsewhere this part does nothing. No number depends on it.
+    anew at every step, which costs a quarter of the time. Elsewhere that part does nothing. No number depends on it.
+
+    A GPU may sum products of bfloat16 in bfloat16, unless that is ruled out.
     """
     import torch
 

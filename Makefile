@@ -80,4 +80,4 @@ lock:
 
 clean:
 	rm -rf $(VENV) $(VENV)-lock .pytest_cache .ruff_cache .hypothesis build workflow/lib/*.egg-info
-	find config envs tests workflow -name __pycache__ -type d -prune -exec rm -rf {} +
+	find benchmarks config envs tests workflow -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -56,6 +56,11 @@ import yaml
 from scipy import stats
 from snakemake.utils import update_config
 
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "lib"))  # of this clone, whatever the shell says
+
+from settings import SETTINGS
+
 from memrnn import config as configuration
 from memrnn import figures, record
 from memrnn.claims import mean_interval
@@ -67,14 +72,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 EXACT = "exact"
-SETTINGS: dict[str, dict[str, Any]] = {  # of the configuration's section `engine`; its device is left as configured
-    EXACT: {"precision": "float32", "noise_frames": "independent", "shared_frames": 64},
-    "bf16": {"precision": "bfloat16", "noise_frames": "independent", "shared_frames": 64},
-    "shared": {"precision": "float32", "noise_frames": "shared", "shared_frames": 64},
-    "bf16_shared": {"precision": "bfloat16", "noise_frames": "shared", "shared_frames": 64},
-}
 NAMES = {"bf16": "bfloat16", "shared": "shared frames", "bf16_shared": "bfloat16, shared frames"}
-TABLES = ("scores", "slow_points", "extrapolation")
+TABLES = ("scores", "slow_points")
 SPEED_COLUMNS = [*POINT, "search_steps", "speed"]
 
 

@@ -34,24 +34,21 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "lib"))  # of this clone, whatever the shell says
 
-from memrnn import figures, record, trials
+from settings import SETTINGS as ENGINES
+
+from memrnn import engine, figures, provenance, record, trials
 from memrnn import networks as nets
-from memrnn.engine import Engine, Update
+from memrnn.engine import Update
 from memrnn.images import ImageSet
 from memrnn.networks import Networks
 from memrnn.protocols import Stage
 
 SIZES = {"digits": {"batch": 64, "pixels": 64, "units": 100}, "mnist": {"batch": 128, "pixels": 784, "units": 200}}
+torch.backends.cudnn.allow_tf32 = False  # torch's layers on a GPU in float32, as the others are
 LAYERS = {"gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
-# Type of the products, and number of shared noise frames.
-ENGINES: dict[str, tuple[torch.dtype, int | None]] = {
-    "exact": (torch.float32, None),
-    "bf16": (torch.bfloat16, None),
-    "shared": (torch.float32, 64),
-    "bf16_shared": (torch.bfloat16, 64),
-}
 SETTINGS, FEW = ("plain", "torch_nn", *ENGINES), ("plain", "exact", "bf16_shared")
 # Size, networks, threads and settings that are compared unless others are asked for.
 GRID = [
@@ -133,8 +130,9 @@ def prepare(setting: str, task: Task, device: torch.device) -> Callable[[], None
     stage, images = Stage(CLASSES, task.steps), synthetic(task.pixels).to(device)
     start = nets.initial(task.cell, range(task.networks), task.pixels + 1, task.units, CLASSES + 1).to(device)
     if setting in ENGINES:
+        chosen = engine.choose({**ENGINES[setting], "device": device.type})
         sizes = {"batch": task.batch, "min_delay": MIN_DELAY, "full_steps": task.steps, "learning_rate": RATE}
-        return partial(Update(start, images, Engine(device, *ENGINES[setting]), "bench", **sizes), stage)
+        return partial(Update(start, images, chosen, "bench", **sizes), stage)
     if setting == "torch_nn":
         recurrent, linear = (task.pixels + 1, task.units), (task.units, CLASSES + 1)
         modules = [(LAYERS[task.cell](*recurrent).to(device), torch.nn.Linear(*linear).to(device)) for _ in start.seeds]
@@ -298,6 +296,9 @@ def main() -> None:
     for name, part in table.groupby("benchmark"):
         columns = COLUMNS + ("varied", "value") * (name == "scaling")
         record.save_table(options.out / f"{name}.csv", part[[*columns]])
+        record.save_json(
+            options.out / f"{name}.json", {"machine": provenance.machine(), "versions": provenance.versions()}
+        )
         draw(name, part, options.out)
     print("milliseconds per training step and network, plain / this in the same rounds, peak memory in MiB")
     print(summary(table).to_string(index=False))

@@ -417,18 +417,22 @@ def test_a_cell_without_an_unrolling_of_its_own(digits, monkeypatch, shared):
 # ---------------------------------------------------------------- the section of the configuration
 
 
-@pytest.mark.parametrize(
-    ("precision", "noise_frames", "expected"),
-    [
-        ("float32", "independent", (torch.float32, None)),
-        ("float32", "shared", (torch.float32, 40)),
-        ("bfloat16", "independent", (torch.bfloat16, None)),
-        ("bfloat16", "shared", (torch.bfloat16, 40)),
-    ],
-)
-def test_the_configuration_chooses_the_engine(precision, noise_frames, expected):
-    settings = {"device": "cpu", "precision": precision, "noise_frames": noise_frames, "shared_frames": 40}
-    assert engine.choose(settings) == Engine(CPU, *expected)
+@pytest.mark.parametrize(("precision", "products"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+@pytest.mark.parametrize("frames", [None, 40])
+def test_the_configuration_chooses_the_engine(precision, products, frames):
+    settings = {"device": "cpu", "precision": precision, "shared_frames": frames}
+    assert engine.choose(settings) == Engine(CPU, products, frames)
+
+
+def test_the_log_tells_the_engine_and_warns_of_slow_products(monkeypatch):
+    assert engine.describe(Engine(CPU, torch.float32, None)) == (
+        "on cpu, products in float32, trials with noise frames of their own"
+    )
+    for slow, warned in ((30.0, True), (0.5, False)):
+        monkeypatch.setattr(engine, "_product_time", lambda dtype, slow=slow: slow if dtype == torch.bfloat16 else 1.0)
+        line = engine.describe(Engine(CPU, torch.bfloat16, 64))
+        assert line.startswith("on cpu, products in bfloat16, 64 noise frames shared by trials")
+        assert ("takes 30.0 times as long" in line) == warned
 
 
 def test_a_gpu_is_taken_where_there_is_one_and_refused_where_there_is_none(monkeypatch):
@@ -438,7 +442,7 @@ def test_a_gpu_is_taken_where_there_is_one_and_refused_where_there_is_none(monke
     with pytest.raises(ValueError, match=refusal):
         engine.device_of("cuda")
     with pytest.raises(ValueError, match=refusal):
-        engine.choose({"device": "cuda", "precision": "float32", "noise_frames": "independent", "shared_frames": 40})
+        engine.choose({"device": "cuda", "precision": "float32", "shared_frames": None})
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert engine.device_of("auto") == engine.device_of("cuda") == torch.device("cuda")
     assert engine.device_of("cpu") == CPU

@@ -71,13 +71,15 @@ def test_full_blocks_outlive_new_seeds(seeds, more, size):
 
 
 def test_time_and_memory_follow_the_size_of_a_job():
-    # The run that the rate was measured on, 150 s, and its margin of four.
-    default = 20 * 32 * 5000 * planning.BACKWARD
-    assert planning.minutes(default, 4, 65, 100) in (10, 11)
-    assert 98 <= planning.minutes(10 * default, 4, 65, 100) <= 101
-    assert planning.minutes(default, 40, 65, 100) == planning.minutes(10 * default, 4, 65, 100)
-    assert planning.minutes(10 * default, 4, 130, 200) in range(4 * 98, 4 * 101)
+    # The two measurements behind the rates, 4.4 ms and 90 ms for a training step, and the margin of four.
+    small, large = 20 * 32 * 10**6 * planning.BACKWARD, 20 * 128 * 10**5 * planning.BACKWARD
+    assert planning.minutes(small, 1, 65, 100) == pytest.approx(4 * 4400 / 60, rel=0.03)
+    assert planning.minutes(large, 1, 785, 200) == pytest.approx(4 * 9000 / 60, rel=0.03)
+    assert planning.minutes(small, 10, 65, 100) == pytest.approx(10 * planning.minutes(small, 1, 65, 100), rel=0.01)
     assert planning.minutes(1, 1, 65, 100) == 10
+    # 64 shared frames and 128 images in place of 2,560 frames.
+    assert planning.shared_inputs(785, None, 128, 20) == 785
+    assert planning.shared_inputs(785, 64, 128, 20) == 59
     # 1,000 trials of 30 networks of MNIST's size, measured at 2,698 MiB = 2,829 MB.
     assert 2829 < planning.megabytes(1000, 30, 785, 200) < 2 * 2829
     assert planning.megabytes(1000, 300, 785, 200) > 8 * 2829

@@ -176,6 +176,17 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(digits, tmp_path,
     assert penalty.calls == left  # steps that had to be done (again)
 
 
+@pytest.mark.parametrize(("seconds", "left"), [(-1, 20), (3600, 24)])
+def test_a_long_way_between_checkpoints_is_saved_on_the_way(digits, tmp_path, undisturbed, monkeypatch, seconds, left):
+    monkeypatch.setattr(train, "CHECK_EVERY", 4)
+    monkeypatch.setattr(train, "SAVE_EVERY", seconds)
+    interrupted(digits, tmp_path, 7, Weighed())
+    assert [path.name for path in tmp_path.glob("step*")] == ["step0.safetensors"]
+    penalty = Weighed()
+    Trained(digits, RESUMED, tmp_path, penalty=penalty).assert_identical_to(undisturbed)
+    assert penalty.calls == left
+
+
 def test_a_run_may_be_interrupted_often(digits, tmp_path, undisturbed):
     for at in (12, 2, 4, 10):
         interrupted(digits, tmp_path, at, Weighed())

@@ -59,14 +59,17 @@ def per_block(pattern, stages=("train", "regularise")):
     ]
 
 
-def by_size(allowance, amount, stage=None):
+def by_size(allowance, amount, stage=None, batch=None):
     """`planning.minutes` or `planning.megabytes` for a block of wildcard {stage} or the stage named; twice as much for a
-    second attempt."""
+    second attempt. With `batch`, the trials of an update, these may share frames."""
+    inputs, shared = sources.PIXELS[DATASET] + 1, config["engine"]["shared_frames"]
+    if batch is not None:
+        inputs = planning.shared_inputs(inputs, shared, batch, MAX_DELAY)
 
     def resource(wildcards, attempt):
         modes = len(config["regularise"]["modes"]) if (stage or wildcards.stage) == "regularise" else 1
         networks = modes * len(BLOCKS[wildcards.seeds])
-        return attempt * allowance(amount, networks, sources.PIXELS[DATASET] + 1, config["network"]["units"])
+        return attempt * allowance(amount, networks, inputs, config["network"]["units"])
 
     return resource
 

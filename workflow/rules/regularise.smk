@@ -24,6 +24,7 @@ rule regularise_block:
             planning.minutes,
             planning.BACKWARD * config["regularise"]["steps"] * config["regularise"]["batch"] * MAX_DELAY,
             "regularise",
+            config["regularise"]["batch"],
         ),
     params:
         task=config["task"],

@@ -21,6 +21,7 @@ rule train_block:
             planning.minutes,
             planning.BACKWARD * config["train"]["steps"] * config["train"]["batch"] * MAX_DELAY,
             "train",
+            config["train"]["batch"],
         ),
     params:
         seeds=lambda wildcards: BLOCKS[wildcards.seeds],

@@ -142,7 +142,7 @@ class GRU(Cell):
 
     def advance(self, weights: Weights, state: State, x: Tensor) -> State:
         (h,) = state
-        z, _, n, _ = _gru_gates(h, weights.recurrent, weights.drive(x))
+        z, _, n, _ = _gru_gates(h, weights.recurrent, weights.drive(x), _tanh_)
         return (torch.lerp(h, n, z),)
 
     def unroll(
@@ -153,7 +153,7 @@ class GRU(Cell):
     def squared_speed_gradient(self, recurrent: Tensor, state: State, drive: Tensor) -> tuple[Tensor, State]:
         (h,) = state
         units = h.shape[-1]
-        z, r, n, zr = _gru_gates(h, recurrent, drive)
+        z, r, n, zr = _gru_gates(h, recurrent, drive, torch.tanh)
         change = z * (n - h)
         d_rh = tanh_backward(change * z, n) @ recurrent[..., 2 * units :].mT
         d_zr = sigmoid_backward(torch.cat([(n - h).mul_(change), d_rh * h], -1), zr)
@@ -167,12 +167,14 @@ def _tanh_(values: Tensor) -> Tensor:
     return torch.add(values.new_full((), -1), values, alpha=2, out=values)
 
 
-def _gru_gates(h: Tensor, recurrent: Tensor, drive: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _gru_gates(
+    h: Tensor, recurrent: Tensor, drive: Tensor, tanh: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """z, r, n and (z, r) of one step from the state h, (networks, batch, units)."""
     units = h.shape[-1]
     zr = (drive[..., : 2 * units] + h @ recurrent[..., : 2 * units]).sigmoid_()
     z, r = zr.chunk(2, -1)
-    n = _tanh_(drive[..., 2 * units :] + (r * h) @ recurrent[..., 2 * units :])
+    n = tanh(drive[..., 2 * units :] + (r * h) @ recurrent[..., 2 * units :])
     return z, r, n, zr
 
 
@@ -255,7 +257,7 @@ class _GRUUnroll(torch.autograd.Function):
         networks, steps, batch = drive.shape[:3] if index is None else index.shape
         units = recurrent.shape[1]
         short = products != drive.dtype
-        zr_weight = recurrent[..., : 2 * units].to(products, memory_format=torch.contiguous_format)
+        zr_weight = recurrent[..., : 2 * units].to(products).contiguous()
         n_weight = (2 * recurrent[..., 2 * units :]).to(products)
         h = drive.new_zeros(networks, steps + 1, batch, units)  # before every step, and after the last
         factor = h.to(products)  # h as products see it

@@ -205,12 +205,14 @@ def _check_task(config: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _check_shared_frames(config: Mapping[str, Any]) -> Iterator[Problem]:
-    engine, steps = config["engine"], config["task"]["steps"]
-    if engine["noise_frames"] == "shared" and engine["shared_frames"] < steps:
+    frames, steps = config["engine"]["shared_frames"], config["task"]["steps"]
+    most = steps * min(config[section]["batch"] for section in ("train", "regularise"))
+    if frames is not None and not steps <= frames <= most:
         yield (
             "engine.shared_frames",
-            engine["shared_frames"],
-            f"at least task.steps, {steps}, so that no trial meets a frame twice",
+            frames,
+            f"null, or from task.steps, {steps}, so that no trial meets a frame twice, to {most}, the frames of all "
+            "trials of the smaller batch",
         )
 
 
@@ -346,7 +348,7 @@ CHECKS: dict[Callable[[Mapping[str, Any]], Iterator[Problem]], tuple[str, ...]] 
     _check_dataset: ("dataset",),
     _check_data_dir: ("dataset",),
     _check_task: ("task",),
-    _check_shared_frames: ("engine", "task.steps"),
+    _check_shared_frames: ("engine.shared_frames", "task.steps", "train.batch", "regularise.batch"),
     _check_learning_rate_drop: ("train.learning_rate_drop",),
     _check_checkpoints: ("train.checkpoints", "train.steps"),
     _check_protocols: ("protocol_settings",),

@@ -6,6 +6,7 @@ frames. In float32 with noise of their own, an update is the published one; docs
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,8 +51,7 @@ def choose(settings: Mapping[str, Any]) -> Engine:
     Raises:
         ValueError: a GPU is asked for and there is none.
     """
-    shared = settings["shared_frames"] if settings["noise_frames"] == "shared" else None
-    return Engine(device_of(settings["device"]), PRECISIONS[settings["precision"]], shared)
+    return Engine(device_of(settings["device"]), PRECISIONS[settings["precision"]], settings["shared_frames"])
 
 
 def device_of(name: str) -> torch.device:
@@ -67,6 +67,31 @@ def device_of(name: str) -> torch.device:
             "driver and torch's CUDA build"
         )
     return torch.device("cuda" if there and name != "cpu" else "cpu")
+
+
+def describe(engine: Engine) -> str:
+    """A line for the log: device, precision and noise frames; with a warning where bfloat16 is slow."""
+    device = torch.cuda.get_device_name(engine.device) if engine.device.type == "cuda" else "cpu"
+    frames = "trials with noise frames of their own"
+    if engine.shared_frames is not None:
+        frames = f"{engine.shared_frames} noise frames shared by trials"
+    line = f"on {device}, products in {str(engine.products).removeprefix('torch.')}, {frames}"
+    if engine.device.type == "cpu" and engine.products != torch.float32:
+        ratio = _product_time(engine.products) / _product_time(torch.float32)
+        if ratio > 1:
+            line += f". This processor takes {ratio:.1f} times as long for them as in float32; set engine.precision so"
+    return line
+
+
+def _product_time(dtype: torch.dtype) -> float:
+    """Seconds for a product as the recurrent layer has them; the quickest of a few."""
+    left, right = torch.zeros(1, 128, 200, dtype=dtype), torch.zeros(1, 200, 600, dtype=dtype)
+    taken = []
+    for _ in range(5):
+        began = time.perf_counter()
+        torch.bmm(left, right)
+        taken.append(time.perf_counter() - began)
+    return min(taken)
 
 
 class _Table(torch.autograd.Function):

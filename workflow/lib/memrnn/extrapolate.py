@@ -51,6 +51,7 @@ def extrapolate(
     label, before, seed_at = label.to(device), before[seed_of].to(device), seed_of.to(device)
     batch = classes * trials
     x = torch.empty(len(seeds), batch, images.train_images.shape[1] + 1, device=device)
+    singles = [Weights(*(values[n : n + 1] for values in networks.weights)) for n in range(count)]
 
     def frame(generators: Sequence[torch.Generator], triggered: float = 0.0) -> Tensor:
         for each, generator in zip(x, generators, strict=True):
@@ -63,12 +64,8 @@ def extrapolate(
             return networks.cell.advance(networks.weights, state, x[seed_at])
         # One network after the other: what one works on stays in the processor's cache.
         after = [
-            networks.cell.advance(
-                Weights(*(values[n : n + 1] for values in networks.weights)),
-                tuple(part[n : n + 1] for part in state),
-                x[at : at + 1],
-            )
-            for n, at in enumerate(seed_of.tolist())
+            networks.cell.advance(weights, tuple(part[n : n + 1] for part in state), x[at : at + 1])
+            for n, (weights, at) in enumerate(zip(singles, seed_of.tolist(), strict=True))
         ]
         return tuple(torch.cat(parts) for parts in zip(*after, strict=True))
 

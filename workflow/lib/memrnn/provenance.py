@@ -39,10 +39,20 @@ def collect(
         "config_hash": record.fingerprint(config),
         "commit": _git(root, "rev-parse", "HEAD") if in_clone else None,
         "clean": _git(root, "status", "--porcelain") == "" if in_clone else None,
-        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}},
-        "machine": {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count()},
+        "versions": versions(),
+        "machine": machine(),
         "rules": _rules(benchmarks, folder),
     }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that numbers depend on."""
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}}
+
+
+def machine() -> dict[str, Any]:
+    """System, processor and its number of cores."""
+    return {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count()}
 
 
 def _git(root: str | Path, *arguments: str) -> str | None:

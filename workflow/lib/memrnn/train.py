@@ -17,12 +17,13 @@ from tqdm import tqdm
 from memrnn import networks as nets
 from memrnn import record, trials
 from memrnn.budget import step_of
-from memrnn.engine import Engine, Penalty, Update, forward
+from memrnn.engine import Engine, Penalty, Update, describe, forward
 from memrnn.images import ImageSet
 from memrnn.networks import Networks
 from memrnn.protocols import Schedule, Stage
 
 CHECK_EVERY = 100  # updates between looks at whether the losses are finite; a look makes a GPU wait
+SAVE_EVERY = 300  # seconds after which a run can at the latest be taken up again
 
 
 class NotFinite(ArithmeticError):
@@ -153,15 +154,20 @@ def run(
     if state.restore(folder, fingerprint):
         kept = state.step
         logger.info("continuing from the checkpoint at step %d of %d", state.step, plan.steps)
+    logger.info(describe(engine))
+    rate = None  # as last set
     began, first = time.monotonic(), state.step
+    saved = began
     bar = tqdm(total=plan.steps, initial=state.step, unit="step", disable=None, leave=False, mininterval=1)
     while True:
         stage = plan.schedule.at(min(state.step, plan.steps - 1))
         keep = state.step in plan.checkpoints
         due = state.step % plan.log_every == 0 or state.step == plan.steps
-        if keep or due or state.step % CHECK_EVERY == 0:
+        look = state.step % CHECK_EVERY == 0
+        save = keep or (look and time.monotonic() - saved > SAVE_EVERY)
+        if look or due or save:
             _check_losses(update, start, folder, kept)
-        if keep or state.step == plan.steps:
+        if save or state.step == plan.steps:
             _check_weights(networks, state.step, folder, kept)
         if due and not (state.rows and state.rows[-1]["step"] == state.step):  # a resumed run has this step's rows
             state.rows += (rows := _evaluate(networks, images, plan, stage, state.step, penalty))
@@ -169,12 +175,14 @@ def run(
         if keep:
             path = _checkpoint_path(folder, state.step)
             record.save_arrays(path, networks.parameters, {"fingerprint": fingerprint, "step": state.step})
+        if save:
             state.save(folder, fingerprint)
-            kept = state.step
+            kept, saved = state.step, time.monotonic()
         if state.step == plan.steps:
             break
-        if plan.drop is not None and state.step >= plan.drop[0]:
-            update.set_learning_rate(plan.learning_rate * plan.drop[1])
+        dropped = plan.drop is not None and state.step >= plan.drop[0]
+        if rate != (rate := plan.learning_rate * (plan.drop[1] if dropped else 1)):
+            update.set_learning_rate(rate)
         update(stage)
         state.step += 1
         bar.update()

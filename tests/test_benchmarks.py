@@ -146,3 +146,19 @@ def test_a_small_run_writes_the_table_and_the_figure(tmp_path):
     assert (table.low_ms <= table.median_ms).all() and (table.median_ms <= table.high_ms).all()
     assert {path.name for path in (tmp_path / "bench").iterdir()} == {"training.csv", "training.png", "training.svg"}
     assert done.stdout.count("gru") == 1
+
+
+def test_the_floor_counts_every_product_of_an_update(bench):
+    spec = importlib.util.spec_from_file_location("limits", SCRIPT.parent / "limits.py")
+    limits = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(limits)
+    for cell, gates in (("gru", 3), ("lstm", 4)):
+        task = bench.Task(cell, 1, batch=2, pixels=3, units=5, steps=4)
+        found = {
+            name: sum(rows * inner * columns * times for (rows, inner, columns), times in shapes)
+            for name, shapes in limits.products(task, 7).items()
+        }
+        # Forward and the weights' gradient; forward, the states' gradient and the weights' gradient.
+        assert found == {"input": 2 * 7 * 3 * gates * 5, "recurrent": 3 * (2 * 4) * 5 * gates * 5}
+        run, operations = limits.product((2, 3, 4), torch.bfloat16)
+        assert operations == 2 * 2 * 3 * 4 and run().shape == (1, 2, 4)

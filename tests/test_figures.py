@@ -150,7 +150,8 @@ def words_of(figure) -> list:
         found += [axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts]
         for axis in (axes.xaxis, axes.yaxis):
             low, high = sorted(axis.get_view_interval())
-            found += [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+            ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+            found += [tick.label1 for tick in ticks if low <= tick.get_loc() <= high]
     return [text for text in found if text.get_visible() and text.get_text()]
 
 
@@ -175,6 +176,24 @@ def test_titles_legends_and_labels_do_not_overlap(name, drawn):
     boxes = [word.get_window_extent() for word in words]
     for (one, a), (other, b) in itertools.combinations(zip(words, boxes, strict=True), 2):
         assert not a.shrunk(0.98, 0.98).overlaps(b.shrunk(0.98, 0.98)), (one, other)
+
+
+@pytest.mark.parametrize("span", [1.5, 4, 30, 90, 300, 1e6])
+def test_speeds_of_any_span_have_ticks_that_can_be_read(tables, span):
+    points = tables["slow_points"]
+    squeezed = points["speed"].rank(pct=True)
+    figure = draw("correlation", tables | {"slow_points": points.assign(speed=3e-3 * span**squeezed)})
+    figure.canvas.draw()
+    for panel in figure.axes:
+        low, high = panel.get_xlim()
+        ticks = [*panel.xaxis.get_major_ticks(), *panel.xaxis.get_minor_ticks()]
+        boxes = [
+            tick.label1.get_window_extent()
+            for tick in ticks
+            if low <= tick.get_loc() <= high and tick.label1.get_text()
+        ]
+        assert len(boxes) >= (1 if span < 2 else 2)
+        assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
 
 
 def test_trial_marks_stimulus_response_and_target(drawn):

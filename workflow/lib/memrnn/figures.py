@@ -212,6 +212,17 @@ def label_outer(axes: np.ndarray, x: str, y: str) -> None:
         panel.set_ylabel(y)
 
 
+def tick_speeds(panel: Axes) -> None:
+    """Ticks of a logarithmic x axis that are as many as there is room for, whatever span it has."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    low, high = panel.get_xlim()
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 100 else (1,)))
+    panel.xaxis.set_minor_formatter(NullFormatter())
+    if high / low < 100:
+        panel.xaxis.set_major_formatter("{x:g}")
+
+
 def delay_panels(axes: np.ndarray, table: pd.DataFrame, settings: Mapping[str, Any]) -> None:
     """Scales, labels, and the lines of T_max and of chance of panels that show accuracy against delay."""
     label_outer(axes, "delay (time steps)", "accuracy")
@@ -395,6 +406,7 @@ def draw_correlation(
             say(panel, "no network learned")
         panel.set_title("\n".join([CELLS.get(cell, cell), rho_text(tables["correlation"], cell, settings)]))
         panel.set(xscale="log", ylim=(-0.03, 1.03))
+        tick_speeds(panel)
         panel.set_xlabel("\n".join(["speed (per time step)", *filter(None, notes)]))
         panel.set_ylabel("")
     if not cells:

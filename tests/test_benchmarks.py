@@ -144,7 +144,10 @@ def test_a_small_run_writes_the_table_and_the_figure(tmp_path):
     plain = table.cell.map(table[table.setting == "plain"].set_index("cell").median_ms)
     assert table.ratio.to_numpy() == pytest.approx((plain / table.median_ms).to_numpy())
     assert (table.low_ms <= table.median_ms).all() and (table.median_ms <= table.high_ms).all()
-    assert {path.name for path in (tmp_path / "bench").iterdir()} == {"training.csv", "training.png", "training.svg"}
+    written = {path.name for path in (tmp_path / "bench").iterdir()}
+    assert written == {f"training.{kind}" for kind in ("csv", "json", "png", "svg")}
+    where = record.load_json(tmp_path / "bench" / "training.json")
+    assert where["machine"]["processor"] and where["versions"]["torch"] == torch.__version__
     assert done.stdout.count("gru") == 1
 
 

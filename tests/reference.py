@@ -1,6 +1,9 @@
-"""One step of one network, written plainly from section 3 of the science: what fast code is compared with."""
+"""What tests share: one step of one network, written plainly from section 3 of the science, and a cell of one's own."""
 
 import numpy as np
+import torch
+
+from memrnn.cells import Cell
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -22,3 +25,13 @@ def plain_step(cell: str, weights: dict[str, np.ndarray], state: list[np.ndarray
     f, i, o = (sigmoid(gate(k, h)) for k in range(3))
     c = f * state[1] + i * np.tanh(gate(3, h))
     return [o * np.tanh(c), c]
+
+
+class Leaky(Cell):
+    """A cell as a user may add one, by its step alone: h' = (h + tanh(W x + U h + b)) / 2."""
+
+    name = "leaky"
+    gates = 1
+
+    def step(self, recurrent, state, drive):
+        return ((state[0] + torch.tanh(drive + state[0] @ recurrent)) / 2,)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from reference import Leaky
 from torch import Tensor
 
 from memrnn import dataset, engine, record, train, trials
@@ -388,16 +389,6 @@ def test_the_first_update_that_fails_is_remembered(digits, device):
 
 
 # ---------------------------------------------------------------- a cell of one's own
-
-
-class Leaky(Cell):
-    """h' = (h + tanh(W x + U h + b)) / 2."""
-
-    name = "leaky"
-    gates = 1
-
-    def step(self, recurrent, state, drive):
-        return ((state[0] + torch.tanh(drive + state[0] @ recurrent)) / 2,)
 
 
 @OWN_OR_SHARED

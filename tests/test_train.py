@@ -10,11 +10,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from reference import Leaky
 from torch import Tensor
 
 from memrnn import dataset, engine, record, train, trials
 from memrnn import networks as nets
-from memrnn.cells import CELLS, Cell, plain_unroll
+from memrnn.cells import CELLS, plain_unroll
 from memrnn.engine import Engine
 from memrnn.images import ImageSet
 from memrnn.images import save as save_images
@@ -644,16 +645,6 @@ def test_table_of_networks_that_always_answer_alike(digits, tmp_path):
 
 
 # ---------------------------------------------------------------- a cell of one's own
-
-
-class Leaky(Cell):
-    """h' = (h + tanh(W x + U h + b)) / 2."""
-
-    name = "leaky"
-    gates = 1
-
-    def step(self, recurrent, state, drive):
-        return ((state[0] + torch.tanh(drive + state[0] @ recurrent)) / 2,)
 
 
 @BOTH_ENGINES

@@ -1,4 +1,4 @@
-"""A finished smoke run, made once for all tests that look at one, and the threads of tests that train."""
+"""Finished smoke runs, made once for all tests that look at one; embedded images; threads of tests that train."""
 
 import fcntl
 import os
@@ -8,8 +8,12 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from memrnn.images import ImageSet
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("Snakefile", "config", "envs", "workflow")
@@ -47,6 +51,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def digits() -> "ImageSet":
+    from memrnn import dataset
+
+    return dataset.build({"source": "digits", "folder": None})
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,10 @@
-"""What tests share: one step of one network, written plainly from section 3 of the science, and a cell of one's own."""
+"""What tests share: one step of a network, plainly from section 3 of the science; a new cell; small helpers."""
+
+import logging
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from memrnn.cells import Cell
 
@@ -35,3 +38,19 @@ class Leaky(Cell):
 
     def step(self, recurrent, state, drive):
         return ((state[0] + torch.tanh(drive + state[0] @ recurrent)) / 2,)
+
+
+def same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+class Breaking(logging.Handler):
+    """Interrupts when a line with the given text is logged."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.text = text
+
+    def emit(self, entry: logging.LogRecord) -> None:
+        if self.text in entry.getMessage():
+            raise KeyboardInterrupt

@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from reference import Leaky
+from reference import Breaking, Leaky, same
 from torch import Tensor
 
-from memrnn import dataset, engine, record, train, trials
+from memrnn import engine, record, train, trials
 from memrnn import networks as nets
 from memrnn.cells import CELLS, Cell, Weights, plain_unroll
 from memrnn.engine import Engine, Update
@@ -41,11 +41,6 @@ EVERY_DEVICE = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", ma
 GROWING = [Stage(10, 6)] * 3 + [Stage(10, 12, 0.5)] * 3 + [FULL] * 4 + [Stage(10, 6)] * 2
 
 
-@pytest.fixture(scope="module")
-def digits() -> ImageSet:
-    return dataset.build({"source": "digits", "folder": None})
-
-
 def untrained(cell: str, seeds: tuple[int, ...] = SEEDS) -> Networks:
     return nets.initial(cell, seeds, 65, UNITS, 11)
 
@@ -66,10 +61,6 @@ def updates(
 def noisy_penalty(networks: Networks, generators: list[torch.Generator]) -> Tensor:
     noise = torch.stack([torch.rand(UNITS, 11, generator=each, device=each.device) for each in generators])
     return 0.01 * (noise * networks.readout).square().sum((1, 2))
-
-
-def same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
-    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def copies(networks: Networks) -> dict[str, Tensor]:
@@ -550,18 +541,6 @@ def test_replays_of_a_graph_are_eager_updates(digits, cell, products, shared, de
             for moment, kept in eager.optimiser.state[values].items():
                 torch.testing.assert_close(replayed.optimiser.state[other][moment], kept, rtol=1e-3, atol=1e-7)
     assert replayed.failed.tolist() == [-1] * 3
-
-
-class Breaking(logging.Handler):
-    """Interrupts when a line with the given text is logged."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.text = text
-
-    def emit(self, entry: logging.LogRecord) -> None:
-        if self.text in entry.getMessage():
-            raise KeyboardInterrupt
 
 
 @EVERY_DEVICE

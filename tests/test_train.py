@@ -10,10 +10,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from reference import Leaky
+from reference import Breaking, Leaky, same
 from torch import Tensor
 
-from memrnn import dataset, engine, record, train, trials
+from memrnn import engine, record, train, trials
 from memrnn import networks as nets
 from memrnn.cells import CELLS, plain_unroll
 from memrnn.engine import Engine
@@ -50,17 +50,8 @@ FAST = Engine(CPU, torch.bfloat16, 24)
 BOTH_ENGINES = pytest.mark.parametrize("made", [EXACT, FAST], ids=["float32, own frames", "bfloat16, shared frames"])
 
 
-@pytest.fixture(scope="module")
-def digits() -> ImageSet:
-    return dataset.build({"source": "digits", "folder": None})
-
-
 def untrained(cell: str = "gru", *seeds: int) -> Networks:
     return nets.initial(cell, seeds or (3, 5), 65, UNITS, 11)
-
-
-def same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
-    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 class Trained:
@@ -276,18 +267,6 @@ def test_killed_processes_leave_what_the_next_ones_go_on_from(digits, tmp_path):
         assert penalty.calls == 0
         whole = Trained(digits, KILLED, tmp_path / f"{folder}, undisturbed", penalty=Weighed(), made=made)
         resumed.assert_identical_to(whole)
-
-
-class Breaking(logging.Handler):
-    """Interrupts when a line with the given text is logged."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.text = text
-
-    def emit(self, entry: logging.LogRecord) -> None:
-        if self.text in entry.getMessage():
-            raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("line", ["step 10 of 24", "step 15 of 24", "step 24 of 24"])

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
 
-from memrnn import dataset, record, trials
 from memrnn import networks as nets
-from memrnn.images import ImageSet
+from memrnn import record, trials
 from memrnn.protocols import Stage
 
 DELTA = 4
@@ -438,11 +437,6 @@ def test_accuracies_by_counting(stage):
 
 
 # ---------------------------------------------------------------- one trial to look at
-
-
-@pytest.fixture(scope="module")
-def digits() -> ImageSet:
-    return dataset.build({"source": "digits", "folder": None})
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])

@@ -3,8 +3,6 @@
 import shutil
 from pathlib import Path
 
-import torch
-
 from memrnn import networks, record, train
 from memrnn.budget import checkpoint_steps
 from memrnn.engine import choose
@@ -39,9 +37,7 @@ start = in_modes(before, modes)
 strengths = [0.0 if MODES[phase] is None else settings["strength"] for phase in start.phases]
 penalty = speed_penalty(points, strengths, settings["noise_draws"], images.mean, images.std)
 folder = Path(snakemake.output.networks).with_suffix(".partial")
-fingerprint = record.fingerprint(
-    snakemake.input, snakemake.params, torch.__version__, torch.get_num_threads(), engine.device.type
-)
+fingerprint = record.fingerprint(snakemake.input, snakemake.params, *engine.circumstances)
 trained, rows = train.run(start, images, plan, engine, folder, fingerprint, log, penalty)
 
 networks.save(snakemake.output.networks, trained, meta)

@@ -3,8 +3,6 @@
 import shutil
 from pathlib import Path
 
-import torch
-
 from memrnn import networks, record, train
 from memrnn.budget import checkpoint_steps
 from memrnn.engine import choose
@@ -35,10 +33,7 @@ start = networks.initial(
 )
 folder = Path(snakemake.output.networks).with_suffix(".partial")
 engine = choose(snakemake.params.engine)
-# The device as found, not as asked for: with auto, a run may go on elsewhere than it began, with other random numbers.
-fingerprint = record.fingerprint(
-    snakemake.input, snakemake.params, cell, torch.__version__, torch.get_num_threads(), engine.device.type
-)
+fingerprint = record.fingerprint(snakemake.input, snakemake.params, cell, *engine.circumstances)
 trained, rows = train.run(start, images, plan, engine, folder, fingerprint, log)
 
 meta = {"dataset": images.name, "curriculum": protocol}

@@ -44,6 +44,15 @@ class Engine:
     products: torch.dtype
     shared_frames: int | None
 
+    @property
+    def circumstances(self) -> tuple[str, int, str]:
+        """What numbers depend on beside the settings: torch, its threads, and the device.
+
+        The device as found, not as asked for: with auto, a run may go on elsewhere than it began, with other random
+        numbers.
+        """
+        return torch.__version__, torch.get_num_threads(), self.device.type
+
 
 def choose(settings: Mapping[str, Any]) -> Engine:
     """Engine of the configuration's section `engine`.

@@ -115,7 +115,7 @@ def objects(schema: dict, path: str = "") -> list[tuple[str, dict]]:
 
 def test_every_key_of_the_schema_is_described_required_and_typed():
     found = objects(SCHEMA)
-    assert len(found) == 19  # the whole, 12 sections, 4 protocols and 2 learning-rate drops
+    assert len(found) == 22  # the whole, 15 sections, 4 protocols and 2 learning-rate drops
     for path, schema in found:
         assert schema["additionalProperties"] is False, path
         assert set(schema["required"]) == set(schema["properties"]), path
@@ -377,6 +377,17 @@ REFUSED = [
         2000,
         r"claims\.search_steps: found 2000; allowed: one of slow_points\.search_steps, \[300",
     ),
+    (
+        "backtrack.start_steps",
+        2000,
+        r"backtrack\.start_steps: found 2000; allowed: one of slow_points\.search_steps, \[300",
+    ),
+    (
+        "spectrum.search_steps",
+        2000,
+        r"spectrum\.search_steps: found 2000; allowed: one of slow_points\.search_steps, \[300",
+    ),
+    ("backtrack.protocols", ["vocu", "recu"], r"backtrack\.protocols: found 'recu' .*are trained, vocu, decu, nacu"),
     ("regularise.protocols", ["vocu", "recu"], r"regularise\.protocols: found 'recu' .*are trained, vocu, decu, nacu"),
     (
         "regularise.modes",
@@ -484,12 +495,19 @@ def test_all_problems_are_told_at_once_and_good_parts_are_still_compared():
         [("engine.shared_frames", 20), ("engine.precision", "bfloat16")],  # as many as a trial has steps
         [("engine.shared_frames", 640)],  # as many as all trials have
         [("engine.device", "cuda")],  # whether there is a GPU is known only where training runs
-        [("protocols", ["recu"]), ("regularise.protocols", ["recu"])],
+        [("protocols", ["recu"]), ("regularise.protocols", ["recu"]), ("backtrack.protocols", [])],
+        [("backtrack.protocols", ["decu"])],
         # protocols that are not trained need not fit the task
-        [("protocols", ["nacu"]), ("regularise.protocols", []), ("train.steps", 20)],
+        [
+            ("protocols", ["nacu"]),
+            ("regularise.protocols", []),
+            ("backtrack.protocols", []),
+            ("train.steps", 20),
+        ],
         [
             ("protocols", ["vocu"]),
             ("regularise.protocols", []),
+            ("backtrack.protocols", ["vocu"]),
             ("task.steps", 30),
             ("extrapolate.delays", [30, 31]),
         ],

@@ -16,8 +16,9 @@ record.prepare_process(snakemake.threads)
 
 images = load_images(snakemake.input.images)
 full = Stage(len(images.classes), task["steps"])
+stages = schedule(protocol, snakemake.params.protocol, settings["steps"], full)
 plan = train.Plan(
-    schedule=schedule(protocol, snakemake.params.protocol, settings["steps"], full),
+    schedule=stages,
     full=full,
     min_delay=task["min_delay"],
     steps=settings["steps"],
@@ -26,7 +27,7 @@ plan = train.Plan(
     drop=train.drop_of(settings["learning_rate_drop"], settings["steps"]),
     log_every=settings["log_every"],
     log_trials=settings["log_trials"],
-    checkpoints=checkpoint_steps(settings["checkpoints"], settings["steps"]),
+    checkpoints=tuple(sorted({*checkpoint_steps(settings["checkpoints"], settings["steps"]), *stages.starts})),
 )
 start = networks.initial(
     cell, seeds, images.train_images.shape[1] + 1, snakemake.params.network["units"], len(images.classes) + 1

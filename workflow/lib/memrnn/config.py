@@ -317,11 +317,13 @@ def _check_search(config: Mapping[str, Any]) -> Iterator[Problem]:
         yield "slow_points.search_steps", budgets, "search budgets in strictly ascending order"
 
 
-def _check_regularised_protocols(config: Mapping[str, Any]) -> Iterator[Problem]:
-    for name in config["regularise"]["protocols"]:
-        if name not in config["protocols"]:
-            trained = ", ".join(config["protocols"])
-            yield "regularise.protocols", name, f"protocols that are trained, {trained}; add it there or remove it here"
+def _check_chosen_protocols(config: Mapping[str, Any]) -> Iterator[Problem]:
+    trained = ", ".join(config["protocols"])
+    for section in ("backtrack", "regularise"):
+        for name in config[section]["protocols"]:
+            if name not in config["protocols"]:
+                key = f"{section}.protocols"
+                yield key, name, f"protocols that are trained, {trained}; add it there or remove it here"
 
 
 def _check_modes(config: Mapping[str, Any]) -> Iterator[Problem]:
@@ -335,12 +337,21 @@ def _check_modes(config: Mapping[str, Any]) -> Iterator[Problem]:
         )
 
 
+# keys that hold a budget of the search whose points a later stage takes
+BUDGETS = (
+    ("backtrack", "start_steps"),
+    ("spectrum", "search_steps"),
+    ("regularise", "search_steps"),
+    ("claims", "search_steps"),
+)
+
+
 def _check_budgets(config: Mapping[str, Any]) -> Iterator[Problem]:
     budgets = config["slow_points"]["search_steps"]
-    for section in ("regularise", "claims"):
-        budget = config[section]["search_steps"]
+    for section, key in BUDGETS:
+        budget = config[section][key]
         if budget not in budgets:
-            yield f"{section}.search_steps", budget, f"one of slow_points.search_steps, {_show(budgets)}"
+            yield f"{section}.{key}", budget, f"one of slow_points.search_steps, {_show(budgets)}"
 
 
 # each check, and the keys that it reads
@@ -358,7 +369,7 @@ CHECKS: dict[Callable[[Mapping[str, Any]], Iterator[Problem]], tuple[str, ...]] 
     _check_response: ("protocol_settings.recu.values",),
     _check_extrapolate: ("extrapolate.delays", "task.steps"),
     _check_search: ("slow_points.search_steps",),
-    _check_regularised_protocols: ("regularise.protocols", "protocols"),
+    _check_chosen_protocols: ("backtrack.protocols", "regularise.protocols", "protocols"),
     _check_modes: ("regularise.protocols", "regularise.modes"),
-    _check_budgets: ("regularise.search_steps", "claims.search_steps", "slow_points.search_steps"),
+    _check_budgets: (*map(".".join, BUDGETS), "slow_points.search_steps"),
 }

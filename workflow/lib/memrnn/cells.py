@@ -96,11 +96,7 @@ class Cell:
 
     def squared_speed_gradient(self, recurrent: Tensor, state: State, drive: Tensor) -> tuple[Tensor, State]:
         """S^2 of every state, (networks, points), and its gradient with respect to the state."""
-        with torch.enable_grad():
-            leaves = tuple(part.detach().requires_grad_() for part in state)
-            squared = squared_change(self, leaves, self.step(recurrent, leaves, drive))
-            gradient = torch.autograd.grad(squared.sum(), leaves)
-        return squared.detach(), gradient
+        return squared_speed_gradient(lambda leaves: self.step(recurrent, leaves, drive), self.observe, state)
 
 
 def plain_unroll(cell: Cell, recurrent: Tensor, drive: Tensor, index: Tensor | None = None) -> Tensor:
@@ -117,8 +113,29 @@ def plain_unroll(cell: Cell, recurrent: Tensor, drive: Tensor, index: Tensor | N
 
 def squared_change(cell: Cell, before: State, after: State) -> Tensor:
     """Squared speed of a move between two states, (networks, points)."""
-    pairs = zip(cell.observe(after), cell.observe(before), strict=True)
-    return torch.stack([(new - old).square().sum(-1) for new, old in pairs]).sum(0)
+    return squared_distance(cell.observe(before), cell.observe(after))
+
+
+def squared_distance(before: State, after: State) -> Tensor:
+    """Squared Euclidean distance of what is observed of two states, each part (..., units); (...)."""
+    return torch.stack([(new - old).square().sum(-1) for new, old in zip(after, before, strict=True)]).sum(0)
+
+
+def squared_speed_gradient(
+    step: Callable[[State], State], observe: Callable[[State], State], state: State
+) -> tuple[Tensor, State]:
+    """S^2 of every state, (...), and its gradient with respect to the state, by automatic differentiation.
+
+    Args:
+        step: a map's step under held inputs.
+        observe: the tensors whose change is the speed.
+        state: each part (..., units); states must not act on each other.
+    """
+    with torch.enable_grad():
+        leaves = tuple(part.detach().requires_grad_() for part in state)
+        squared = squared_distance(observe(leaves), observe(step(leaves)))
+        gradient = torch.autograd.grad(squared.sum(), leaves, materialize_grads=True)
+    return squared.detach(), gradient
 
 
 class GRU(Cell):

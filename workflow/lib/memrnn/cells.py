@@ -3,7 +3,7 @@
 A cell maps a state and a drive to the next state. The drive is the input's share of the gates' preactivations,
 W x + b, so that it can be computed for all time steps in one product. Every tensor has a leading axis "networks".
 A new cell is a subclass of `Cell` with `gates`, `initial_state` and `step`, entered in `CELLS`; automatic
-differentiation then gives it sequences and speed gradients. GRU and LSTM have both in closed form.
+differentiation then gives it sequences, speed gradients and Jacobians. GRU and LSTM have all three in closed form.
 """
 
 from __future__ import annotations
@@ -98,6 +98,25 @@ class Cell:
         """S^2 of every state, (networks, points), and its gradient with respect to the state."""
         return squared_speed_gradient(lambda leaves: self.step(recurrent, leaves, drive), self.observe, state)
 
+    def jacobian(self, recurrent: Tensor, state: State, drive: Tensor) -> Tensor:
+        """Derivative of the next state with respect to the state, at every state.
+
+        Args:
+            recurrent, state, drive: as for `step`.
+        Returns:
+            (networks, points, n, n), entry [i, j] the derivative of the next state's i-th number with respect to the
+            state's j-th; n = units, for an LSTM 2 units, h before c.
+        """
+        parts = len(state)
+
+        def step(recurrent: Tensor, joined: Tensor, drive: Tensor) -> Tensor:
+            """One step of one state of one network."""
+            one = joined.view(parts, 1, 1, -1).unbind(0)
+            return torch.cat(self.step(recurrent.unsqueeze(0), one, drive.view(1, 1, -1)), -1).flatten()
+
+        each_network = torch.func.vmap(torch.func.vmap(torch.func.jacrev(step, 1), (None, 0, 0)))
+        return each_network(recurrent, torch.cat(state, -1), drive.expand(-1, state[0].shape[1], -1))
+
 
 def plain_unroll(cell: Cell, recurrent: Tensor, drive: Tensor, index: Tensor | None = None) -> Tensor:
     """`Cell.unroll` as a loop over `Cell.step` under automatic differentiation: the reference for faster ones."""
@@ -176,6 +195,16 @@ class GRU(Cell):
         d_zr = sigmoid_backward(torch.cat([(n - h).mul_(change), d_rh * h], -1), zr)
         dh = torch.baddbmm(d_rh.mul_(r).addcmul_(change, z, value=-1), d_zr, recurrent[..., : 2 * units].mT)
         return change.square().sum(-1), (dh.mul_(2),)
+
+    def jacobian(self, recurrent: Tensor, state: State, drive: Tensor) -> Tensor:
+        (h,) = state
+        z, r, n, _ = _gru_gates(h, recurrent, drive, torch.tanh)
+        # Entry [j, i] is that of unit i's next value with respect to unit j, up to the end.
+        z_weight, r_weight, n_weight = recurrent.unsqueeze(1).chunk(3, -1)
+        inner = (r_weight * sigmoid_backward(h, r).unsqueeze(2)) @ n_weight + r.unsqueeze(3) * n_weight
+        turned = sigmoid_backward(n - h, z).unsqueeze(2) * z_weight + tanh_backward(z, n).unsqueeze(2) * inner
+        turned.diagonal(dim1=2, dim2=3).add_(1 - z)
+        return turned.mT
 
 
 def _tanh_(values: Tensor) -> Tensor:
@@ -389,6 +418,20 @@ class LSTM(Cell):
         dc = dc.mul_(f).sub_(tanh_backward(tanh_change, old_tanh))
         squared = h_change.square().sum(-1) + tanh_change.square().sum(-1)
         return squared, (dh.mul_(2), dc.mul_(2))
+
+    def jacobian(self, recurrent: Tensor, state: State, drive: Tensor) -> Tensor:
+        h, c = state
+        f, i, o, g = (drive + h @ recurrent).chunk(4, -1)
+        f, i, o, g = f.sigmoid(), i.sigmoid(), o.sigmoid(), g.tanh()
+        new_tanh = torch.addcmul(i * g, f, c).tanh()
+        through = tanh_backward(o, new_tanh)  # from c after the step to h
+        f_slope, i_slope, g_slope = sigmoid_backward(c, f), sigmoid_backward(g, i), tanh_backward(i, g)
+        f_weight, i_weight, o_weight, g_weight = (weight.mT for weight in recurrent.unsqueeze(1).chunk(4, -1))
+        c_by_h = f_slope.unsqueeze(3) * f_weight + i_slope.unsqueeze(3) * i_weight + g_slope.unsqueeze(3) * g_weight
+        h_by_h = sigmoid_backward(new_tanh, o).unsqueeze(3) * o_weight + through.unsqueeze(3) * c_by_h
+        return torch.cat(
+            [torch.cat([h_by_h, torch.diag_embed(through * f)], 3), torch.cat([c_by_h, torch.diag_embed(f)], 3)], 2
+        )
 
 
 class _LSTMUnroll(torch.autograd.Function):

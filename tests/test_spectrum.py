@@ -230,7 +230,7 @@ def test_c_is_at_rest_too_where_the_speed_does_not_see_it():
 
 @pytest.mark.parametrize("start", [-0.2, -0.02, 0.001])
 def test_a_ghost_is_left_where_two_fixed_points_have_just_vanished(start):
-    """h' = h + b + h^2: b < 0 has fixed points at -+sqrt(-b), the lower stable; b > 0 has none, and least speed at 0."""
+    """h' = h + b + h^2: for b < 0 fixed points at -+sqrt(-b), the lower stable; for b > 0 none, least speed at 0."""
     before = examine(made("fold", 3, bias=[-1e-4, 0, 0]), (at([start, 0.1, 0], [0.03, 0, 0], [-0.03, 0, 0]),))
     assert before.kind[1:].tolist() == ["saddle", "stable"]
     assert before.kind[0] in ("stable", "saddle")

@@ -11,7 +11,7 @@ it lies near by and is read out alike.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import pandas as pd
@@ -92,14 +92,15 @@ def examine(
         check_state(networks.weights, state, x)
     cell, recurrent, drive = networks.cell, networks.weights.recurrent, networks.weights.drive(x)
     with torch.no_grad():
-        values, vectors = torch.linalg.eig(cell.jacobian(recurrent, points, drive).cpu())
+        spectra = [torch.linalg.eig(each) for each in _jacobians(cell, recurrent, drive, points)]
+        values = torch.cat([each.eigenvalues for each in spectra])
+        along = torch.cat([left_vector(*each) for each in spectra]).to(networks.device)
         settled = settle(cell, recurrent, drive, points, newton_steps, newton_speed)
         ended_speed = speed(cell, networks.weights, settled.state, x)
         distance = _distance(cell, settled.state, points)
         readout, ended_readout = (read_out(networks, state, images.mean) for state in (points, settled.state))
-        fixed_values = torch.linalg.eigvals(cell.jacobian(recurrent, settled.state, drive).cpu())
+        fixed = torch.cat([torch.linalg.eigvals(each) for each in _jacobians(cell, recurrent, drive, settled.state)])
         relaxation_speed, relaxation_kept = relax(networks, centroids, images.mean, relaxation_steps)
-        along = left_vector(values, vectors).to(networks.device)
         drift, diffusion = drift_and_diffusion(networks, images, points, along, noise_trials, noise_steps)
     columns = {
         "readout": readout,
@@ -108,7 +109,7 @@ def examine(
         "newton_distance": distance,
         "newton_readout": ended_readout,
         "newton_steps": settled.steps,
-        "fixed_unstable": unstable(fixed_values),
+        "fixed_unstable": unstable(fixed),
         "relaxation_speed": relaxation_speed,
         "relaxation_kept": relaxation_kept,
         "drift": drift,
@@ -138,7 +139,17 @@ def examine(
     return frame.drop(columns="converged").sort_values(["phase", "seed", "label"], ignore_index=True)
 
 
+def _singly(recurrent: Tensor, drive: Tensor, state: State) -> Iterator[tuple[Tensor, Tensor, State]]:
+    """Network after network, each an ensemble of one."""
+    return zip(recurrent.split(1), drive.split(1), zip(*(part.split(1) for part in state), strict=True), strict=True)
+
+
 # ------------------------------------------------------------------------------------------------------- eigenvalues
+
+
+def _jacobians(cell: Cell, recurrent: Tensor, drive: Tensor, state: State) -> Iterator[Tensor]:
+    """Jacobians of one network's states after another's, (1, points, n, n), on the CPU, where eigenvalues are quick."""
+    return (cell.jacobian(weight, single, driven).cpu() for weight, driven, single in _singly(recurrent, drive, state))
 
 
 def describe(eigenvalues: Tensor, near_unit: float) -> dict[str, Tensor]:
@@ -211,8 +222,7 @@ def settle(cell: Cell, recurrent: Tensor, drive: Tensor, start: State, steps: in
         steps: at most, refused ones included.
         tolerance: ||g|| below which a point is done.
     """
-    singles = zip(recurrent.split(1), drive.split(1), zip(*(part.split(1) for part in start), strict=True), strict=True)
-    ends = [_settle(cell, *single, steps, tolerance) for single in singles]
+    ends = [_settle(cell, *single, steps, tolerance) for single in _singly(recurrent, drive, start)]
     flat, residual, left = (torch.stack(parts) for parts in zip(*ends, strict=True))
     return Settled(_parts(flat, start), residual, steps - left)
 

@@ -30,6 +30,8 @@ COLUMNS = {
     "slow_points": ("cell", "curriculum", "phase", "seed", "label", "search_steps", "speed"),
     "scores": ("cell", "curriculum", "phase", "seed", "label", "extrapolation_score", "learned"),
     "correlation": ("cell", "curriculum", "predictor", "search_steps", "target", "rho", "low", "high"),
+    "spectrum": ("cell", "curriculum", "phase", "seed", "label", "leading_modulus", "time_constant", "kind"),
+    "portraits": ("cell", "curriculum", "seed", "what", "label", "trial", "step", "pc1", "pc2", "pc3"),
 }
 
 # Names for people, in the order of panels and legends. What is not listed keeps its own name and comes last.
@@ -41,6 +43,7 @@ PHASES = {
     "centroid": "centroids slowed",
     "slow_points": "slow points slowed",
 }
+KINDS = {"stable": "stable fixed point", "saddle": "saddle", "ghost": "none near by (ghost)"}
 POOLED = "all"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1, 1)), (0, (8, 2)))
@@ -481,6 +484,121 @@ def draw_budget(tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], se
     return figure
 
 
+def draw_kinds(tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], settings: Mapping[str, Any]) -> Drawing:
+    """Shares of kinds of slow points per cell and protocol, and the points' time constants beside them.
+
+    Networks that have not learned the task are left out, as they are from correlations.
+    """
+    from matplotlib.figure import Figure as Drawing
+
+    scores = tables["scores"].query("phase == 'trained'")
+    points = tables["spectrum"].query("phase == 'trained'")
+    network = ["cell", "curriculum", "seed"]
+    points = points.merge(scores[[*network, "label", "learned"]], on=[*network, "label"])
+    kinds = looks(KINDS, KINDS, style["palette"])
+    lines = [
+        (cell, protocol)
+        for cell in ordered(points["cell"], CELLS)
+        for protocol in ordered(points["curriculum"], PROTOCOLS)
+    ]
+    figure = Drawing(figsize=(WIDTH, 0.34 * max(3, len(lines)) + 1.3), layout="constrained")
+    shares, constants = figure.subplots(1, 2, sharey=True, width_ratios=(1, 1.2))
+    for place, (cell, protocol) in enumerate(lines):
+        here = points[(points["cell"] == cell) & (points["curriculum"] == protocol)]
+        here = here[here["learned"]]
+        if here.empty:
+            shares.text(0.5, place, "no network learned", ha="center", va="center", color=QUIET)
+        end = 0.0
+        for row, (kind, look) in enumerate(kinds.items()):
+            part = here[here["kind"] == kind]
+            share = len(part) / max(1, len(here))
+            shares.barh(place, share, left=end, height=0.7, color=look.colour, label=look.label)
+            if share > 0.06:
+                shares.text(
+                    end + share / 2, place, str(len(part)), ha="center", va="center", color="white", weight="bold"
+                )
+            end += share
+            # grows along the leading direction: filled, fades: open
+            grows = (part["leading_modulus"] > 1).to_numpy()
+            height = place + 0.22 * (row - 1) + np.linspace(-0.1, 0.1, len(part))
+            colours = np.where(grows[:, None], (*look.colour, 1.0), (1.0, 1.0, 1.0, 1.0))
+            constants.scatter(
+                part["time_constant"], height, s=13, marker=look.marker, facecolors=colours, edgecolors=[look.colour],
+                linewidths=0.8,
+            )  # fmt: skip
+    shares.set_yticks(range(len(lines)), [f"{CELLS.get(c, c)}, {PROTOCOLS.get(p, p)}" for c, p in lines])
+    shares.set(ylim=(len(lines) - 0.5, -0.5), xlim=(0, 1), xlabel="share of points")
+    constants.set(xscale="log", xlabel="time constant (steps)")
+    for filled, label in ((True, "grows along the leading direction"), (False, "fades along it")):
+        constants.scatter([], [], s=13, facecolors="black" if filled else "white", edgecolors="black", label=label)
+    if points.empty:
+        say(shares, "no network")
+    legend(figure)
+    return figure
+
+
+FADING = (0.2, 0.35, 0.55, 0.9)  # opacity of a trajectory's quarters, the first to the last
+
+
+def draw_portraits(
+    tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], settings: Mapping[str, Any]
+) -> Drawing:
+    """Trajectories, slow points and centroids along principal components; a column per protocol, two rows per cell.
+
+    Both rows share the first component; the upper one has the second against it, the lower one the third.
+    """
+    import seaborn
+    from matplotlib.figure import Figure as Drawing
+
+    table = tables["portraits"]
+    cells, protocols = ordered(table["cell"], CELLS), ordered(table["curriculum"], PROTOCOLS)
+    labels = sorted(table.loc[table["label"] >= 0, "label"].unique())
+    palette = style["palette"] if len(labels) <= 10 else "husl"
+    colours = dict(zip(labels, seaborn.color_palette(palette, len(labels)), strict=True))
+    figure = Drawing(figsize=(WIDTH, 2 * len(cells) * 1.75 + 0.6), layout="constrained")
+    axes = figure.subplots(2 * len(cells), len(protocols), squeeze=False)
+    for row, cell in enumerate(cells):
+        for column, protocol in enumerate(protocols):
+            part = table[(table["cell"] == cell) & (table["curriculum"] == protocol)]
+            pair = axes[2 * row : 2 * row + 2, column]
+            pair[0].sharex(pair[1])
+            pair[0].tick_params(labelbottom=False)
+            pair[0].set_title(f"{CELLS.get(cell, cell)}, {PROTOCOLS.get(protocol, protocol)}")
+            share = part[part["what"] == "share"][["pc1", "pc2", "pc3"]].mean() * 100
+            pair[1].set_xlabel(f"PC 1 ({share['pc1']:.0f} %)")
+            for panel, up in zip(pair, ("pc2", "pc3"), strict=True):
+                panel.set_ylabel(f"PC {up[-1]} ({share[up]:.0f} %)")
+                panel.locator_params(nbins=4)
+                _paint(panel, part, up, colours)
+    legend(figure)
+    return figure
+
+
+def _paint(panel: Axes, part: pd.DataFrame, up: str, colours: Mapping[int, Any]) -> None:
+    """Trajectories that grow more opaque with time, and slow points and centroids, in one panel of a portrait."""
+    for (label, _), path in part[part["what"] == "trajectory"].groupby(["label", "trial"]):
+        path = path.sort_values("step")[["pc1", up]].to_numpy()
+        for piece, opacity in zip(np.array_split(np.arange(len(path) - 1), len(FADING)), FADING, strict=True):
+            if len(piece):
+                panel.plot(*path[piece[0] : piece[-1] + 2].T, color=colours[label], linewidth=0.7, alpha=opacity)
+        panel.plot(*path[-1], ".", color=colours[label], markersize=3)
+    for what, name, size, look in (
+        ("centroid", "centroid", 22, {"marker": "D", "edgecolors": "black", "linewidths": 0.6}),
+        ("slow_point", "slow point", 66, {"marker": "o", "edgecolors": "black", "linewidths": 0.8}),
+    ):
+        found = part[part["what"] == what]
+        panel.scatter(found["pc1"], found[up], s=size, c=[colours[label] for label in found["label"]], zorder=3, **look)
+        panel.scatter([], [], s=size, facecolors="white", label=name, **look)
+        for point in found.itertuples() if what == "slow_point" else ():
+            ink = "black" if np.dot(colours[point.label], (0.3, 0.59, 0.11)) > 0.6 else "white"  # by its brightness
+            panel.text(
+                point.pc1, getattr(point, up), str(point.label), ha="center", va="center", color=ink, zorder=4,
+                weight="bold", fontsize=8,
+            )  # fmt: skip
+    for label, colour in colours.items():
+        panel.plot([], [], color=colour, linewidth=2, label=f"class {label}")
+
+
 def short(number: int) -> str:
     """300 as "300", 3000 as "3k"."""
     return f"{number / 1000:g}k" if number >= 1000 else f"{number:g}"
@@ -493,5 +611,7 @@ FIGURES: dict[str, Figure] = {
     "correlation": Figure(draw_correlation, ("slow_points", "scores", "correlation")),
     "budget": Figure(draw_budget, ("correlation",)),
     "regularisation": Figure(draw_regularisation, ("extrapolation",)),
+    "kinds": Figure(draw_kinds, ("spectrum", "scores")),
+    "portraits": Figure(draw_portraits, ("portraits",)),
 }
 TABLES: dict[str, tuple[str, ...]] = {name: figure.tables for name, figure in FIGURES.items()}

@@ -25,8 +25,8 @@ def portrait(
     """Trajectories of the first network, its slow points and centroids, along their main directions.
 
     A trial starts from the zero state, sees a held-out image at step 0 and then `delay` frames of noise. Principal
-    components are those of the hidden states h after every step of every trial, also of steps that the table leaves out;
-    a component points to where the unit with its largest weight grows.
+    components are those of the hidden states h after every step of every trial, also of steps that the table leaves
+    out; a component points to where the unit with its largest weight grows.
 
     Args:
         points, centroids: h, or (h, c), each (networks, classes, units).

@@ -25,6 +25,7 @@ BLOCKS = planning.blocks(config["seeds"], config["block_size"])
 ENSEMBLES = planning.ensembles(config)
 MAX_DELAY = config["task"]["steps"]
 CLASSES = len(sources.class_names(config["dataset"]))
+JOINED = ["training", "extrapolation", "slow_points", "backtrack", "confusion"]  # tables with a part from every block
 NUMBERS = Path(RESULTS, "tables", "numbers.json")
 SETTINGS = dict(config)  # as validated; what follows adds to `config` for the report alone
 if NUMBERS.is_file():
@@ -34,9 +35,9 @@ if NUMBERS.is_file():
 wildcard_constraints:
     cell="|".join(config["cells"]),
     protocol="|".join(config["protocols"]),
-    stage="|".join(ENSEMBLES),
+    stage="train|regularise",
     seeds="|".join(BLOCKS),
-    table="training|extrapolation|slow_points",
+    table="|".join(JOINED),
     figure="|".join(figures.TABLES),
 
 
@@ -50,7 +51,7 @@ def library(stem):
 
 
 def per_block(pattern, stages=("train", "regularise")):
-    """Files of a pattern with {stage}, {cell}, {protocol} and {seeds} for every block that the stages train."""
+    """Files of a pattern with {stage}, {cell}, {protocol} and {seeds} for every block of these stages."""
     return [
         str(pattern).format(stage=stage, cell=cell, protocol=protocol, seeds=seeds)
         for stage in stages
@@ -78,5 +79,8 @@ def table_parts(wildcards):
     """Tables of all blocks that a table of the run joins."""
     if wildcards.table == "training":
         return per_block(f"{RESULTS}/{{stage}}/{{cell}}-{{protocol}}/{{seeds}}.csv")
+    followed = {"backtrack": rules.backtrack_block.output.table, "confusion": rules.backtrack_block.output.confusion}
+    if wildcards.table in followed:
+        return per_block(followed[wildcards.table], ["backtrack"])
     block = {"extrapolation": rules.extrapolate_block, "slow_points": rules.slow_points_block}[wildcards.table]
     return per_block(block.output.table)

@@ -80,6 +80,9 @@ def make_tables(seeds=(0, 1, 2, 3)) -> dict[str, pd.DataFrame]:
             formed = formation_rows(rng, key)
             rows["formation"] += formed
             rows["backtrack"] += history_rows(rng, formed)
+        rows["spectrum"] += spectrum_rows(rng, key)
+        if key["seed"] == min(seeds):
+            rows["portraits"] += portrait_rows(rng, key)
     for cell in CELLS:
         key = {"dataset": "digits", "cell": cell, "curriculum": "vocu"}
         rows["confusion_test"].append(key | {"excess": 0.21, "p": 0.0123, "classes": 29})
@@ -115,6 +118,32 @@ def history_rows(rng, formed):
         for row in formed
         for step in range(0, 6001, 300)
     ]
+
+
+def spectrum_rows(rng, key):
+    """One network: of ten points three stable, one a saddle, six ghosts of which two fade."""
+    modulus = [0.99, 0.95, 0.999, 1.2, 1.01, 1.001, 1.05, 0.98, 0.96, 1.003]
+    return [
+        key
+        | {"label": label, "kind": (["stable"] * 3 + ["saddle"] + ["ghost"] * 6)[label]}
+        | {"leading_modulus": size, "time_constant": abs(1 / np.log(size)) * np.exp(rng.normal(0, 0.2))}
+        for label, size in enumerate(modulus)
+    ]
+
+
+def portrait_rows(rng, key, trials=2, delay=200):
+    """One network: classes on a circle, trajectories that stay around them, centroids a little inside."""
+    rows = [{"what": "share", "label": -1, "trial": -1, "step": -1, "pc1": 0.3, "pc2": 0.2, "pc3": 0.1}]
+    for label in CLASSES:
+        place = 3 * np.array([np.cos(label * 0.628), np.sin(label * 0.628), np.sin(label * 1.256)])
+        for what, scale in (("slow_point", 1.0), ("centroid", 0.8)):
+            point = dict(zip(("pc1", "pc2", "pc3"), scale * place, strict=True))
+            rows.append({"what": what, "label": label, "trial": -1, "step": -1} | point)
+        for trial in range(trials):
+            for step in range(0, delay + 1, 5):
+                here = dict(zip(("pc1", "pc2", "pc3"), place * (step > 0) + rng.normal(0, 0.2, 3), strict=True))
+                rows.append({"what": "trajectory", "label": label, "trial": trial, "step": step} | here)
+    return [key | row for row in rows]
 
 
 def trial_rows(rng, steps=20, stimulus=5, response=14, label=3, shape=(8, 8, 1), noise=0.37):
@@ -173,6 +202,8 @@ PANELS = {  # number of panels, x label of the lowest, y label of the first
     "backtrack": (4, "training step", "speed (per time step)"),
     "formation": (10, "training step", "class"),
     "regularisation": (4, "delay (time steps)", "accuracy"),
+    "kinds": (2, "share of points", ""),
+    "portraits": (12, "PC 1 (30 %)", "PC 2 (20 %)"),
 }
 
 
@@ -413,6 +444,60 @@ def test_nobody_followed_back_is_said(tables):
     assert texts(draw("formation", decu).axes[0]) == "of VoCu, none was followed back"
 
 
+def test_kinds_are_counted_over_the_networks_that_learned(tables, drawn):
+    shares, constants = drawn("kinds").axes
+    lines = [f"{cell}, {protocol}" for cell in ("GRU", "LSTM") for protocol in ("VoCu", "DeCu", "NaCu")]
+    assert [label.get_text() for label in shares.get_yticklabels()] == lines
+    assert texts(shares).splitlines() == [*["12", "4", "24"] * 2, "no network learned"] * 2
+    widths = [round(bar.get_width(), 6) for bar in shares.patches[:3]]
+    assert widths == [0.3, 0.1, 0.6]
+    assert [bar.get_x() for bar in shares.patches[:3]] == pytest.approx([0, 0.3, 0.4])
+    assert legend_labels(drawn("kinds"))[:3] == list(figures.KINDS.values())
+    stable = constants.collections[0]
+    rows = tables["spectrum"].query("cell == 'gru' and curriculum == 'vocu' and kind == 'stable'")
+    assert stable.get_offsets()[:, 0].tolist() == pytest.approx(rows["time_constant"].tolist())
+    assert constants.get_xscale() == "log"
+    ghost = constants.collections[2]
+    filled = (ghost.get_facecolors()[:, :3] != 1).any(axis=1)
+    growing = (
+        tables["spectrum"].query("cell == 'gru' and curriculum == 'vocu' and kind == 'ghost'")["leading_modulus"] > 1
+    )
+    assert filled.tolist() == growing.tolist()
+
+
+def test_portraits_place_every_point_and_fade_the_past(tables, drawn):
+    figure = drawn("portraits")
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles[:3] == ["GRU, VoCu", "GRU, DeCu", "GRU, NaCu"]
+    assert titles[3:6] == [""] * 3
+    assert titles[6] == "LSTM, VoCu"
+    assert legend_labels(figure) == ["centroid", "slow point", *(f"class {k}" for k in CLASSES)]
+    rows = tables["portraits"].query("cell == 'gru' and curriculum == 'vocu'")
+    for panel, up in ((figure.axes[0], "pc2"), (figure.axes[3], "pc3")):
+        points = rows[rows["what"] == "slow_point"]
+        assert [(text.get_text(), *text.get_position()) for text in panel.texts] == [
+            (str(label), pytest.approx(x), pytest.approx(y))
+            for label, x, y in points[["label", "pc1", up]].itertuples(index=False)
+        ]
+        path = rows.query("what == 'trajectory' and label == 4 and trial == 1")[["pc1", up]].to_numpy()
+        colour = next(line.get_color() for line in panel.lines if line.get_label() == "class 4")
+        pieces = [line for line in panel.lines if line.get_color() == colour and line.get_alpha()]
+        assert [line.get_alpha() for line in pieces[:4]] == sorted(line.get_alpha() for line in pieces[:4])
+        drawn_path = np.concatenate([line.get_xydata()[int(k > 0) :] for k, line in enumerate(pieces[4:8])])
+        assert drawn_path == pytest.approx(path)
+    assert figure.axes[0].get_xlim() == figure.axes[3].get_xlim()
+    assert figure.axes[3].get_xlabel() == "PC 1 (30 %)"
+    assert figure.axes[3].get_ylabel() == "PC 3 (10 %)"
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_portraits_of_few_steps_and_many_classes(tables, steps):
+    rows = tables["portraits"].query("step <= 5 * @steps")
+    more = pd.concat([rows, rows.query("label >= 0").assign(label=rows["label"] + 10)])
+    figure = draw("portraits", {"portraits": more})
+    assert len(legend_labels(figure)) == 22
+
+
 # ------------------------------------------------------------------------------------------- little or nothing to show
 
 
@@ -431,7 +516,7 @@ def test_one_cell_one_protocol(name, tables):
         for key, frame in tables.items()
         if key != "trial"
     }
-    assert len(draw(name, table).axes) == {"trial": 4, "formation": 5}.get(name, 1)
+    assert len(draw(name, table).axes) == {"trial": 4, "formation": 5, "kinds": 2, "portraits": 2}.get(name, 1)
 
 
 def test_nothing_learned_is_said(tables):

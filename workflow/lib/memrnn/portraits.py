@@ -8,7 +8,6 @@ from torch import Tensor
 
 from memrnn import record
 from memrnn.cells import State
-from memrnn.extrapolate import turns
 from memrnn.images import ImageSet
 from memrnn.networks import Networks
 
@@ -68,7 +67,7 @@ def _trajectories(networks: Networks, images: ImageSet, delay: int, trials: int)
     seed, device = networks.seeds[0], networks.device
     choice = record.generator(seed, "portraits", "images")
     noise = record.generator(seed, "portraits", "noise", device=device)
-    shown = images.test_images[turns(choice, images.counts("test"), images.offsets("test"), trials)].to(device)
+    shown = images.test_images[images.turns("test", choice, trials)].to(device)
     weights = type(networks.weights)(*(values[:1] for values in networks.weights))
     x = shown.new_zeros(1, len(shown), shown.shape[1] + 1)
     x[0, :, :-1] = shown

@@ -22,6 +22,7 @@ CELLS, PROTOCOLS, SEEDS, LABELS = ("gru", "lstm"), ("vocu", "nacu"), (0, 1), ran
 DELAYS, BUDGETS, MODES = (1, 5, 20, 50, 100), (30, 100), ("control", "centroid", "slow_points")
 FIGURES = {
     *("trial", "training", "extrapolation", "correlation", "budget", "backtrack", "formation", "regularisation"),
+    *("kinds", "portraits"),
 }
 # VoCu's boundaries 0, 8, 16, ..., 98 of 140 fall on these steps of 150, where checkpoints lie beside 0, 75 and 150.
 INTRODUCED = (0, 0, 9, 17, 28, 39, 51, 66, 84, 105)
@@ -42,6 +43,10 @@ CONTRACT = {
     "correlation": "dataset, cell, curriculum, predictor, search_steps, target, rho, low, high, networks, points",
     "backtrack": "dataset, cell, curriculum, phase, seed, label, step, speed, distance_to_next, readout, parent, "
     "search_steps",
+    "spectrum": "dataset, cell, curriculum, phase, seed, label, search_steps, leading_modulus, leading_angle, "
+    "time_constant, unstable, near_unit, kind, kind_reason, newton_speed, newton_distance, newton_readout, "
+    "newton_steps, fixed_unstable, relaxation_speed, relaxation_kept, drift, diffusion",
+    "portraits": "dataset, cell, curriculum, phase, seed, what, label, trial, step, pc1, pc2, pc3",
     "claims": "claim, statement, measure, value, low, high, verdict",
 }
 
@@ -119,6 +124,36 @@ def test_correlation_has_a_row_per_cell_protocol_and_predictor(results):
     found = frame[["cell", "curriculum", "predictor", "search_steps"]].itertuples(index=False, name=None)
     assert sorted(found) == sorted(expected)
     assert set(frame.target) == {"extrapolation_score"}
+
+
+def test_every_trained_network_s_points_are_of_some_kind(results):
+    frame = table(results, "spectrum")
+    trained = [network for network in NETWORKS if network[2] == "trained"]
+    assert keys(frame, "label") == sorted((*network, label) for network in trained for label in LABELS)
+    assert (frame.search_steps == 100).all()
+    assert frame.drop(columns="fixed_unstable").notna().all(axis=None)
+    assert frame.kind.isin(["stable", "saddle", "ghost"]).all()
+    assert ((frame.kind == "stable") == (frame.fixed_unstable == 0)).all()
+    assert (frame.fixed_unstable.isna() == (frame.kind == "ghost")).all()
+    assert (frame.newton_speed[frame.kind != "ghost"] < 1e-9).all()
+    assert ((frame.unstable > 0) == (frame.leading_modulus > 1 + 1e-9)).all()
+    assert frame.relaxation_kept.between(0, 50).all()
+    # The slow-point stage's read-outs, and speeds that Newton's steps only lower before they are led on.
+    slow = table(results, "slow_points").query("phase == 'trained' and search_steps == 100")
+    both = frame.merge(slow, on=["cell", "curriculum", "seed", "label"])
+    assert len(both) == len(frame)
+    assert (both.readout_x == both.readout_y).mean() > 0.95  # in float64 and in float32
+    assert (both.newton_speed <= both.speed + 1e-6).mean() > 0.9
+
+
+def test_portraits_are_of_the_first_seed(results):
+    frame = table(results, "portraits")
+    assert frame[["cell", "curriculum", "seed"]].drop_duplicates().to_numpy().tolist() == [
+        [cell, protocol, 0] for cell in CELLS for protocol in PROTOCOLS
+    ]
+    assert frame.groupby(["cell", "curriculum"]).what.value_counts().unstack().loc[("gru", "vocu")].to_dict() == {
+        "trajectory": 10 * 31, "slow_point": 10, "centroid": 10, "share": 1,
+    }  # fmt: skip
 
 
 def test_points_are_followed_back_over_every_checkpoint(results):
@@ -213,15 +248,15 @@ def test_provenance_is_complete(results):
     assert set(found["versions"]) >= {"python", "torch", "numpy", "snakemake"}
     jobs = {rule: took["jobs"] for rule, took in found["rules"].items()}
     assert jobs == {
-        "dataset": 1, "train": 4, "trials": 1, "slow_points": 6, "backtrack": 2, "regularise": 2, "extrapolate": 6,
-        "tables": 5, "correlate": 1, "formation": 1, "claims": 1, "figures": 8,
+        "dataset": 1, "train": 4, "trials": 1, "slow_points": 6, "spectrum": 4, "portraits": 4, "backtrack": 2,
+        "regularise": 2, "extrapolate": 6, "tables": 7, "correlate": 1, "formation": 1, "claims": 1, "figures": 10,
     }  # fmt: skip
     assert all(took["seconds"] > 0 for took in found["rules"].values())
 
 
 def test_the_run_ends_with_the_claims_and_where_the_figures_lie(smoke_run):
     printed = (smoke_run / "stdout.txt").read_text()
-    tail = printed[printed.rindex("40 of 40 steps (100%) done") :]
+    tail = printed[printed.rindex("52 of 52 steps (100%) done") :]
     assert [line.split()[0] for line in tail.splitlines() if re.match(r"C\d ", line)] == ["C1", "C2", "C3", "C4", "C5"]
     assert re.search(r"^figures +results/smoke/figures$", tail, re.MULTILINE)
     assert re.search(r"^tables +results/smoke/tables$", tail, re.MULTILINE)
@@ -233,7 +268,7 @@ def test_every_rule_has_left_its_log(results):
         p.relative_to(results / "benchmarks").with_suffix("") for p in (results / "benchmarks").rglob("*.tsv")
     }
     assert logs == benchmarks
-    assert len(logs) == 39
+    assert len(logs) == 51
     for path in (results / "logs").rglob("*.log"):
         assert path.read_text().strip(), path
         assert "Traceback" not in path.read_text()
@@ -304,7 +339,7 @@ def edited(finished: Path):
             os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-AFTER_NETWORKS = {"tables": 5, "correlate": 1, "formation": 1, "claims": 1, "provenance": 1, "all": 1}
+AFTER_NETWORKS = {"tables": 7, "correlate": 1, "formation": 1, "claims": 1, "provenance": 1, "all": 1}
 
 
 def test_what_is_done_is_not_done_again(finished, edited):
@@ -319,7 +354,7 @@ def test_another_strength_trains_on_again_but_never_trains(finished, edited):
     edited("config/more.yaml", "regularise: {strength: 2.0e-3}\n")
     found = plan(finished, *SMOKE, "config/more.yaml")
     assert found.jobs == AFTER_NETWORKS | {
-        "regularise_block": 2, "extrapolate_block": 2, "slow_points_block": 2, "tables": 3, "figure": 7,
+        "regularise_block": 2, "extrapolate_block": 2, "slow_points_block": 2, "tables": 3, "figure": 8,
     }  # fmt: skip
     again = [message for message in found.messages if re.match("Longer delays|Slow points of", message)]
     assert len(again) == 4
@@ -330,13 +365,13 @@ def test_another_strength_trains_on_again_but_never_trains(finished, edited):
 def test_another_palette_draws_again_and_nothing_else(finished, edited):
     edited("config/more.yaml", "figures: {palette: deep}\n")
     found = plan(finished, *SMOKE, "config/more.yaml")
-    assert found.jobs == {"figure": 8, "provenance": 1, "all": 1}
+    assert found.jobs == {"figure": 10, "provenance": 1, "all": 1}
 
 
 def test_nobody_need_be_followed_back(finished, edited):
     edited("config/more.yaml", "backtrack: {protocols: []}\n")
     found = plan(finished, *SMOKE, "config/more.yaml")
-    assert found.jobs == {"tables": 2, "formation": 1, "claims": 1, "figure": 8, "provenance": 1, "all": 1}
+    assert found.jobs == {"tables": 2, "formation": 1, "claims": 1, "figure": 10, "provenance": 1, "all": 1}
 
 
 def test_a_new_seed_adds_a_block_and_the_summaries(finished, edited):
@@ -344,27 +379,34 @@ def test_a_new_seed_adds_a_block_and_the_summaries(finished, edited):
     found = plan(finished, *SMOKE, "config/more.yaml")
     assert found.jobs == AFTER_NETWORKS | {
         "train_block": 4, "regularise_block": 2, "extrapolate_block": 6, "slow_points_block": 6, "backtrack_block": 2,
-        "figure": 7,
+        "spectrum_block": 4, "tables": 6, "figure": 8,
     }  # fmt: skip
     blocks = Counter(re.findall(r"seeds[\d_-]+", " ".join(found.messages)))
-    assert blocks == {"seeds2": 20}
+    assert blocks == {"seeds2": 24}
 
 
 @pytest.mark.parametrize(
     ("module", "expected", "figures"),
     [
         ("downloads", {}, set()),  # the digits are not downloaded
-        ("figures", {"figure": 8, "provenance": 1, "all": 1}, FIGURES),
+        ("figures", {"figure": 10, "provenance": 1, "all": 1}, FIGURES),
         (
             "extrapolate",
-            AFTER_NETWORKS | {"extrapolate_block": 6, "tables": 1, "figure": 6},
-            {"extrapolation", "regularisation", "correlation", "budget", "backtrack", "formation"},
+            AFTER_NETWORKS | {"extrapolate_block": 6, "tables": 1, "figure": 7},
+            {"extrapolation", "regularisation", "correlation", "budget", "backtrack", "formation", "kinds"},
         ),
         (
             "backtrack",
             AFTER_NETWORKS | {"backtrack_block": 2, "tables": 2, "correlate": 0, "figure": 2},
             {"backtrack", "formation"},
         ),
+        (
+            "spectrum",
+            AFTER_NETWORKS
+            | {"spectrum_block": 4, "tables": 1, "correlate": 0, "formation": 0, "claims": 0, "figure": 1},
+            {"kinds"},
+        ),
+        ("portraits", {"portraits_block": 4, "tables": 1, "figure": 1, "provenance": 1, "all": 1}, {"portraits"}),
         # Regularisation starts from slow points, and what it trains goes through every later stage.
         (
             "slow_points",
@@ -374,7 +416,9 @@ def test_a_new_seed_adds_a_block_and_the_summaries(finished, edited):
                 "backtrack_block": 2,
                 "regularise_block": 2,
                 "extrapolate_block": 2,
-                "figure": 7,
+                "spectrum_block": 4,
+                "portraits_block": 4,
+                "figure": 9,
             },
             FIGURES - {"trial"},
         ),
@@ -382,7 +426,7 @@ def test_a_new_seed_adds_a_block_and_the_summaries(finished, edited):
             "cells",
             AFTER_NETWORKS
             | {"train_block": 4, "trials": 1, "slow_points_block": 6, "regularise_block": 2, "extrapolate_block": 6}
-            | {"backtrack_block": 2, "figure": 8},
+            | {"backtrack_block": 2, "spectrum_block": 4, "portraits_block": 4, "figure": 10},
             FIGURES,
         ),
     ],
@@ -425,7 +469,7 @@ def test_single_targets_do_what_they_lack(finished):
     [
         # Regularisation starts from the points of the trained networks, so it lies between the two uses of the rule.
         (["slow_points"], "slow_points_block", {"slow_points_block": 6, "regularise_block": 2, "slow_points": 1}),
-        ([], "figure", {"figure": 8, "provenance": 1, "all": 1}),
+        ([], "figure", {"figure": 10, "provenance": 1, "all": 1}),
     ],
 )
 def test_a_rule_can_be_forced(finished, target, rule, expected):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from memrnn import record
-from memrnn.cells import CELLS, State, check_state, speed, squared_distance, squared_speed_gradient
+from memrnn.cells import CELLS, SquaredSpeed, State, check_state, speed, squared_distance, squared_speed_gradient
 from memrnn.images import ImageSet
 from memrnn.networks import Networks
 
@@ -23,7 +23,6 @@ NO_CLASS = -1  # read-out of a state that answers the trigger with the null outp
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # of Adam
 
-SquaredSpeed = Callable[[State], tuple[Tensor, State]]
 StepMap = Callable[[Any, Any], Any]  # step(state, inputs) -> state, a tensor or a tuple of tensors
 
 
@@ -158,7 +157,7 @@ def search(
         if observe is not None:
             raise ValueError("found `observe` beside Networks, whose cell says what is observed. Leave it out.")
         check_state(step.weights, state, inputs)
-        observe, squared_speed = step.cell.observe, _squared_speed(step, inputs)
+        observe, squared_speed = step.cell.observe, _squared_speed(step, inputs, state[0].shape[1])
     else:
         observe = observe or (CELLS["lstm"].observe if isinstance(step, torch.nn.LSTMCell) else tuple)
         move = _one_step(step, inputs, bare=isinstance(start, Tensor))
@@ -205,14 +204,15 @@ def descend(
     """
     x = held_input(networks, mean)
     check_state(networks.weights, start, x)
-    found = _lower(_squared_speed(networks, x), start, budgets, learning_rate, drop_step, drop_factor, 1.0, None)
+    found = _lower(
+        _squared_speed(networks, x, start[0].shape[1]), start, budgets, learning_rate, drop_step, drop_factor, 1.0, None
+    )
     return [part.state for part in found]
 
 
-def _squared_speed(networks: Networks, x: Tensor) -> SquaredSpeed:
+def _squared_speed(networks: Networks, x: Tensor, points: int) -> SquaredSpeed:
     """S^2 and its gradient in an ensemble under held inputs (networks, 1, inputs)."""
-    recurrent, drive = networks.weights.recurrent, networks.weights.drive(x)
-    return lambda state: networks.cell.squared_speed_gradient(recurrent, state, drive)
+    return networks.cell.squared_speed(networks.weights.recurrent, networks.weights.drive(x), points)
 
 
 class _Lowered(NamedTuple):
@@ -237,34 +237,29 @@ def _lower(
 ) -> list[_Lowered]:
     """The descent itself: Adam on S^2 of every point, whose states are kept at each budget."""
     state = tuple(part.clone() for part in start)
-    mean, square = (tuple(torch.zeros_like(part) for part in state) for _ in range(2))
-    steps, converged = 0, None
+    moments = [(torch.zeros_like(part), torch.zeros_like(part), torch.empty_like(part)) for part in state]
+    converged = torch.zeros(start[0].shape[:-1], dtype=torch.bool, device=start[0].device)
+    taken = torch.zeros_like(converged, dtype=torch.int64)
     found: list[_Lowered] = []
     for step in range(max(budgets) + 1):
         squared, gradient = squared_speed(state)
-        if converged is None:
-            steps = torch.zeros_like(squared, dtype=torch.int64)
-            converged = torch.zeros_like(squared, dtype=torch.bool)
+        taken.masked_fill_(~converged, step)
         if tolerance is not None:
             converged |= squared <= tolerance**2
-        over = tolerance is not None and bool(converged.all())
-        kept = [budget for budget in budgets if budget == step or (over and budget > step)]
-        found += [
-            _Lowered(tuple(part.clone() for part in state), squared.clone(), steps.clone(), converged.clone())
-            for _ in kept
-        ]
-        if over or step == max(budgets):
+        over = step == max(budgets) or (tolerance is not None and bool(converged.all()))
+        for _ in [budget for budget in budgets if budget == step or (over and budget > step)]:
+            kept = (tuple(part.clone() for part in state), squared.clone(), taken.clone(), converged.clone())
+            found.append(_Lowered(*kept))
+        if over:
             break
-        steps += ~converged
-        rate = learning_rate if step < drop_step else learning_rate * drop_factor
-        # Adam as Kingma & Ba write it, with both corrections of bias drawn out of the root's denominator.
-        left = (1 - BETAS[1] ** (step + 1)) ** 0.5
-        size = rate * left / (1 - BETAS[0] ** (step + 1))
         before = state if tolerance is None else tuple(part.clone() for part in state)
-        for part, slope, m, v in zip(state, gradient, mean, square, strict=True):
-            m.lerp_(slope, 1 - BETAS[0])
-            v.mul_(BETAS[1]).addcmul_(slope, slope, value=1 - BETAS[1])
-            part.addcdiv_(m, v.sqrt().add_(EPSILON * left), value=-size)
+        # Adam, with both corrections of bias in one factor of the step.
+        root = (1 - BETAS[1] ** (step + 1)) ** 0.5
+        size = learning_rate * (1 if step < drop_step else drop_factor) * root / (1 - BETAS[0] ** (step + 1))
+        for part, slope, (mean, square, room) in zip(state, gradient, moments, strict=True):
+            mean.lerp_(slope, 1 - BETAS[0])
+            square.mul_(BETAS[1]).addcmul_(slope, slope, value=1 - BETAS[1])
+            part.addcdiv_(mean, torch.sqrt(square, out=room).add_(EPSILON * root), value=-size)
         if bound is not None:
             state[0].clamp_(-bound, bound)
         if tolerance is not None:

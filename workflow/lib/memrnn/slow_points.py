@@ -160,24 +160,25 @@ def search(
         observe, squared_speed = step.cell.observe, _squared_speed(step, inputs, state[0].shape[1])
     else:
         observe = observe or (CELLS["lstm"].observe if isinstance(step, torch.nn.LSTMCell) else tuple)
-        move = _one_step(step, inputs, bare=isinstance(start, Tensor))
+        move = _one_step(step, inputs, start)
         _check_map(move, observe, state)
 
         def squared_speed(state: State) -> tuple[Tensor, State]:
             return squared_speed_gradient(move, observe, state)
 
     found = _lower(squared_speed, state, budgets, learning_rate, drop_step, drop_factor, bound, tolerance)
-    origin = observe(state)
-    points = [
-        SlowPoints(
-            part.state[0] if isinstance(start, Tensor) else part.state,
-            part.squared.sqrt(),
-            squared_distance(origin, observe(part.state)).sqrt(),
-            part.steps,
-            part.converged,
-        )
-        for part in found
-    ]
+    with torch.no_grad():
+        origin = observe(state)
+        points = [
+            SlowPoints(
+                part.state[0] if isinstance(start, Tensor) else part.state,
+                part.squared.sqrt(),
+                squared_distance(origin, observe(part.state)).sqrt(),
+                part.steps,
+                part.converged,
+            )
+            for part in found
+        ]
     return points if several else points[0]
 
 
@@ -210,6 +211,7 @@ def descend(
     return [part.state for part in found]
 
 
+@torch.no_grad()
 def _squared_speed(networks: Networks, x: Tensor, points: int) -> SquaredSpeed:
     """S^2 and its gradient in an ensemble under held inputs (networks, 1, inputs)."""
     return networks.cell.squared_speed(networks.weights.recurrent, networks.weights.drive(x), points)
@@ -268,16 +270,17 @@ def _lower(
     return found
 
 
-def _one_step(step: StepMap | torch.nn.Module, inputs: Any, bare: bool) -> Callable[[State], State]:
-    """One step of a map as a function of a tuple of tensors; `bare` where the map takes and gives a tensor alone."""
+def _one_step(step: StepMap | torch.nn.Module, inputs: Any, start: Tensor | State) -> Callable[[State], State]:
+    """One step of a map under held inputs, as a function of a tuple of tensors whatever the map takes and gives."""
+    if isinstance(step, torch.nn.RNNCellBase):
+        return _cell_step(step, inputs, start)
     if isinstance(step, torch.nn.RNNBase):
         name = type(step).__name__
         raise ValueError(
             f"step: found a torch.nn.{name}, which runs whole sequences, expected a map of one step. Copy the layer's "
             f"weights (weight_ih_l0, ...) into a torch.nn.{name}Cell."
         )
-    if isinstance(step, torch.nn.RNNCellBase):
-        step, bare = _cell_step(step), bare and not isinstance(step, torch.nn.LSTMCell)
+    bare = isinstance(start, Tensor)
 
     def move(state: State) -> State:
         after = step(state[0] if bare else state, inputs)
@@ -286,21 +289,32 @@ def _one_step(step: StepMap | torch.nn.Module, inputs: Any, bare: bool) -> Calla
     return move
 
 
-def _cell_step(cell: torch.nn.RNNCellBase) -> StepMap:
-    """A cell of torch.nn, which takes inputs first and (batch, units) only, as a map of states (..., units)."""
-    parameters = {name: values.detach() for name, values in cell.named_parameters()}
+def _cell_step(cell: torch.nn.RNNCellBase, inputs: Tensor, start: Tensor | State) -> Callable[[State], State]:
+    """The same of a cell of `torch.nn`, which takes its inputs first and states (batch, units) only."""
+    state = (start,) if isinstance(start, Tensor) else start
+    parts = 2 if isinstance(cell, torch.nn.LSTMCell) else 1
+    points, name = state[0].shape[:-1], type(cell).__name__
+    found, expected = [tuple(part.shape) for part in state], [(*points, cell.hidden_size)] * parts
+    if found != expected:
+        raise ValueError(
+            f"start: found states of shape {found}, expected {expected} for a torch.nn.{name} with "
+            f"{cell.hidden_size} units. " + ("Give a tuple (h, c)." if parts == 2 else "Give a tensor h.")
+        )
+    try:
+        x = inputs.expand(*points, cell.input_size).reshape(-1, cell.input_size)
+    except RuntimeError as error:
+        raise ValueError(
+            f"inputs: found the shape {tuple(inputs.shape)}, expected one that broadcasts to "
+            f"{(*points, cell.input_size)}: states, and the inputs of the torch.nn.{name}."
+        ) from error
+    parameters = {key: values.detach() for key, values in cell.named_parameters()}
 
-    def step(state: Tensor | State, inputs: Tensor) -> Tensor | State:
-        parts = (state,) if isinstance(state, Tensor) else state
-        points = parts[0].shape[:-1]
-        x = inputs.expand(*points, inputs.shape[-1]).reshape(-1, inputs.shape[-1])
-        flat = tuple(part.reshape(-1, part.shape[-1]) for part in parts)
-        after = torch.func.functional_call(cell, parameters, (x, flat[0] if isinstance(state, Tensor) else flat))
-        if isinstance(after, Tensor):
-            return after.view(*points, -1)
-        return tuple(part.view(*points, -1) for part in after)
+    def move(state: State) -> State:
+        flat = tuple(part.reshape(-1, cell.hidden_size) for part in state)
+        after = torch.func.functional_call(cell, parameters, (x, flat if parts == 2 else flat[0]))
+        return tuple(part.view(*points, -1) for part in (after if parts == 2 else (after,)))
 
-    return step
+    return move
 
 
 def _check_settings(budgets: list[int], learning_rate: float, bound: float | None, tolerance: float | None) -> None:
@@ -312,6 +326,8 @@ def _check_settings(budgets: list[int], learning_rate: float, bound: float | Non
 
 
 def _check_start(state: State) -> None:
+    if not state:
+        raise ValueError("start: found an empty tuple, expected a tensor or a tuple of tensors, h first.")
     for part in state:
         if not part.is_floating_point():
             raise ValueError(f"start: found {part.dtype}, expected floating-point numbers. Convert it, as by .float().")

@@ -218,13 +218,17 @@ def test_explicit_gradient_of_the_squared_speed_equals_autograd(cell, batch):
     drive = weights.drive(random_inputs()[:, 0, :batch])
     before = drive.clone(), tuple(part.clone() for part in state)
     squared, gradient = cell.squared_speed_gradient(weights.recurrent, state, drive)
-    expected_squared, expected_gradient = Cell.squared_speed_gradient(cell, weights.recurrent, state, drive)
+    expected_squared, expected_gradient = Cell.squared_speed(cell, weights.recurrent, drive, BATCH)(state)
     assert squared.shape == (NETWORKS, BATCH)
     torch.testing.assert_close(squared, expected_squared, rtol=1e-12, atol=1e-12)
     for ours, expected in zip(gradient, expected_gradient, strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-12, atol=1e-12)
         assert expected.abs().max() > 0.1
     # A search calls this thousands of times with one drive.
+    evaluate = cell.squared_speed(weights.recurrent, drive, BATCH)
+    kept = [part.clone() for part in evaluate(state)[1]]
+    evaluate(tuple(2 * part for part in state))
+    assert all(torch.equal(now, then) for now, then in zip(evaluate(state)[1], kept, strict=True))
     assert torch.equal(drive, before[0])
     assert all(torch.equal(now, then) for now, then in zip(state, before[1], strict=True))
 

@@ -19,7 +19,7 @@ sigmoid_backward = torch.ops.aten.sigmoid_backward
 tanh_backward = torch.ops.aten.tanh_backward
 
 State = tuple[Tensor, ...]
-StepMap = Callable[[State, Tensor], State]
+SquaredSpeed = Callable[[State], tuple[Tensor, State]]  # S^2 of every state and its gradient
 
 
 class Weights(NamedTuple):
@@ -107,9 +107,23 @@ class Cell:
         """`unroll` under inputs x, (networks, time, batch, inputs)."""
         return self.unroll(weights.recurrent, weights.drive(x.flatten(1, 2)).unflatten(1, x.shape[1:3]))
 
+    def squared_speed(self, recurrent: Tensor, drive: Tensor, points: int) -> SquaredSpeed:
+        """S^2, (networks, points), and its gradient with respect to the state, as a function of the state.
+
+        Made once for the many steps of a search; each call may write over what the last one returned.
+
+        Args:
+            recurrent, drive: as for `step`.
+            points: number of states of each network.
+        """
+        return lambda state: squared_speed_gradient(
+            lambda leaves: self.step(recurrent, leaves, drive), self.observe, state
+        )
+
     def squared_speed_gradient(self, recurrent: Tensor, state: State, drive: Tensor) -> tuple[Tensor, State]:
-        """S^2 of every state, (networks, points), and its gradient with respect to the state."""
-        return squared_speed_gradient(lambda leaves: self.step(recurrent, leaves, drive), self.observe, state)
+        """`squared_speed` of one state."""
+        with torch.no_grad():
+            return self.squared_speed(recurrent, drive, state[0].shape[1])(state)
 
     def jacobian(self, recurrent: Tensor, state: State, drive: Tensor) -> Tensor:
         """Derivative of the next state with respect to the state, at every state.
@@ -199,15 +213,28 @@ class GRU(Cell):
     ) -> Tensor:
         return _GRUUnroll.apply(recurrent, drive, index, products or drive.dtype)
 
-    def squared_speed_gradient(self, recurrent: Tensor, state: State, drive: Tensor) -> tuple[Tensor, State]:
-        (h,) = state
-        units = h.shape[-1]
-        z, r, n, zr = _gru_gates(h, recurrent, drive, torch.tanh)
-        change = z * (n - h)
-        d_rh = tanh_backward(change * z, n) @ recurrent[..., 2 * units :].mT
-        d_zr = sigmoid_backward(torch.cat([(n - h).mul_(change), d_rh * h], -1), zr)
-        dh = torch.baddbmm(d_rh.mul_(r).addcmul_(change, z, value=-1), d_zr, recurrent[..., : 2 * units].mT)
-        return change.square().sum(-1), (dh.mul_(2),)
+    def squared_speed(self, recurrent: Tensor, drive: Tensor, points: int) -> SquaredSpeed:
+        networks, units, _ = recurrent.shape
+        parts = [2 * units, units]
+        zr_weight, n_weight = (weight.contiguous() for weight in recurrent.split(parts, 2))
+        zr_drive, n_drive = (part.contiguous() for part in drive.split(parts, 2))
+        zr, d_zr = (drive.new_empty(networks, points, 2 * units) for _ in range(2))
+        n, rh, apart, change, d_n, d_rh, dh = (drive.new_empty(networks, points, units) for _ in range(7))
+        (z, r), (d_z, d_r) = zr.chunk(2, 2), d_zr.chunk(2, 2)
+
+        def evaluate(state: State) -> tuple[Tensor, State]:
+            (h,) = state
+            torch.baddbmm(zr_drive, h, zr_weight, out=zr).sigmoid_()
+            torch.baddbmm(n_drive, torch.mul(r, h, out=rh), n_weight, out=n).tanh_()
+            torch.mul(z, torch.sub(n, h, out=apart), out=change)
+            torch.bmm(tanh_backward(torch.mul(change, z, out=d_n), n), n_weight.mT, out=d_rh)
+            torch.mul(apart, change, out=d_z)
+            torch.mul(d_rh, h, out=d_r)
+            d_rh.mul_(r).sub_(d_n)
+            torch.baddbmm(d_rh, sigmoid_backward(d_zr, zr), zr_weight.mT, out=dh)
+            return change.square().sum(-1), (dh.mul_(2),)
+
+        return evaluate
 
     def jacobian(self, recurrent: Tensor, state: State, drive: Tensor) -> Tensor:
         (h,) = state
@@ -417,26 +444,36 @@ class LSTM(Cell):
     ) -> Tensor:
         return _LSTMUnroll.apply(recurrent, drive, index, products or drive.dtype)
 
-    def squared_speed_gradient(self, recurrent: Tensor, state: State, drive: Tensor) -> tuple[Tensor, State]:
-        h, c = state
-        f, i, o, g = (drive + h @ recurrent).chunk(4, -1)
-        f, i, o, g = f.sigmoid(), i.sigmoid(), o.sigmoid(), g.tanh()
-        new_tanh, old_tanh = torch.addcmul(i * g, f, c).tanh(), c.tanh()
-        h_change, tanh_change = o * new_tanh - h, new_tanh - old_tanh
-        dc = tanh_backward(tanh_change.addcmul(h_change, o), new_tanh)
-        da = torch.cat(
-            [
-                sigmoid_backward(dc * c, f),
-                sigmoid_backward(dc * g, i),
-                sigmoid_backward(h_change * new_tanh, o),
-                tanh_backward(dc * i, g),
-            ],
-            -1,
-        )
-        dh = torch.baddbmm(h_change, da, recurrent.mT, beta=-1)
-        dc = dc.mul_(f).sub_(tanh_backward(tanh_change, old_tanh))
-        squared = h_change.square().sum(-1) + tanh_change.square().sum(-1)
-        return squared, (dh.mul_(2), dc.mul_(2))
+    def squared_speed(self, recurrent: Tensor, drive: Tensor, points: int) -> SquaredSpeed:
+        networks, units, _ = recurrent.shape
+        gates, da = (drive.new_empty(networks, points, 4 * units) for _ in range(2))
+        new_tanh, old_tanh, h_change, tanh_change, dh = (drive.new_empty(networks, points, units) for _ in range(5))
+        (f, i, o, g), (d_f, d_i, d_o, d_g) = gates.chunk(4, 2), da.chunk(4, 2)
+        parts = [3 * units, units]
+        (fio, _), (d_fio, _) = gates.split(parts, 2), da.split(parts, 2)
+
+        def evaluate(state: State) -> tuple[Tensor, State]:
+            h, c = state
+            torch.baddbmm(drive, h, recurrent, out=gates)
+            fio.sigmoid_()
+            g.tanh_()
+            torch.mul(i, g, out=new_tanh).addcmul_(f, c).tanh_()
+            torch.tanh(c, out=old_tanh)
+            torch.mul(o, new_tanh, out=h_change).sub_(h)
+            torch.sub(new_tanh, old_tanh, out=tanh_change)
+            dc = tanh_backward(torch.addcmul(tanh_change, h_change, o), new_tanh)
+            torch.mul(dc, c, out=d_f)
+            torch.mul(dc, g, out=d_i)
+            torch.mul(h_change, new_tanh, out=d_o)
+            torch.mul(dc, i, out=d_g)
+            sigmoid_backward.grad_input(d_fio, fio, grad_input=d_fio)
+            tanh_backward.grad_input(d_g, g, grad_input=d_g)
+            torch.baddbmm(h_change, da, recurrent.mT, beta=-1, out=dh)
+            dc.mul_(f).sub_(tanh_backward(tanh_change, old_tanh))
+            squared = h_change.square().sum(-1) + tanh_change.square().sum(-1)
+            return squared, (dh.mul_(2), dc.mul_(2))
+
+        return evaluate
 
     def jacobian(self, recurrent: Tensor, state: State, drive: Tensor) -> Tensor:
         h, c = state

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from memrnn import record
-from memrnn.cells import CELLS, State, check_state, speed, squared_distance, squared_speed_gradient
+from memrnn.cells import CELLS, SquaredSpeed, State, check_state, speed, squared_distance, squared_speed_gradient
 from memrnn.images import ImageSet
 from memrnn.networks import Networks
 
@@ -24,7 +24,6 @@ NO_CLASS = -1  # read-out of a state that answers the trigger with the null outp
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # of Adam
 
-SquaredSpeed = Callable[[State], tuple[Tensor, State]]
 StepMap = Callable[[Any, Any], Any]  # step(state, inputs) -> state, a tensor or a tuple of tensors
 
 
@@ -164,27 +163,28 @@ def search(
         if observe is not None:
             raise ValueError("found `observe` beside Networks, whose cell says what is observed. Leave it out.")
         check_state(step.weights, state, inputs)
-        observe, squared_speed = step.cell.observe, _squared_speed(step, inputs)
+        observe, squared_speed = step.cell.observe, _squared_speed(step, inputs, state[0].shape[1])
     else:
         observe = observe or (CELLS["lstm"].observe if isinstance(step, torch.nn.LSTMCell) else tuple)
-        move = _one_step(step, inputs, bare=isinstance(start, Tensor))
+        move = _one_step(step, inputs, start)
         _check_map(move, observe, state)
 
         def squared_speed(state: State) -> tuple[Tensor, State]:
             return squared_speed_gradient(move, observe, state)
 
     found = _lower(squared_speed, state, budgets, learning_rate, drop_step, drop_factor, bound, tolerance)
-    origin = observe(state)
-    points = [
-        SlowPoints(
-            part.state[0] if isinstance(start, Tensor) else part.state,
-            part.squared.sqrt(),
-            squared_distance(origin, observe(part.state)).sqrt(),
-            part.steps,
-            part.converged,
-        )
-        for part in found
-    ]
+    with torch.no_grad():
+        origin = observe(state)
+        points = [
+            SlowPoints(
+                part.state[0] if isinstance(start, Tensor) else part.state,
+                part.squared.sqrt(),
+                squared_distance(origin, observe(part.state)).sqrt(),
+                part.steps,
+                part.converged,
+            )
+            for part in found
+        ]
     return points if several else points[0]
 
 
@@ -211,14 +211,16 @@ def descend(
     """
     x = held_input(networks, mean)
     check_state(networks.weights, start, x)
-    found = _lower(_squared_speed(networks, x), start, budgets, learning_rate, drop_step, drop_factor, 1.0, None)
+    found = _lower(
+        _squared_speed(networks, x, start[0].shape[1]), start, budgets, learning_rate, drop_step, drop_factor, 1.0, None
+    )
     return [part.state for part in found]
 
 
-def _squared_speed(networks: Networks, x: Tensor) -> SquaredSpeed:
+@torch.no_grad()
+def _squared_speed(networks: Networks, x: Tensor, points: int) -> SquaredSpeed:
     """S^2 and its gradient in an ensemble under held inputs (networks, 1, inputs)."""
-    recurrent, drive = networks.weights.recurrent, networks.weights.drive(x)
-    return lambda state: networks.cell.squared_speed_gradient(recurrent, state, drive)
+    return networks.cell.squared_speed(networks.weights.recurrent, networks.weights.drive(x), points)
 
 
 class _Lowered(NamedTuple):
@@ -243,34 +245,29 @@ def _lower(
 ) -> list[_Lowered]:
     """The descent itself: Adam on S^2 of every point, whose states are kept at each budget."""
     state = tuple(part.clone() for part in start)
-    mean, square = (tuple(torch.zeros_like(part) for part in state) for _ in range(2))
-    steps, converged = 0, None
+    moments = [(torch.zeros_like(part), torch.zeros_like(part), torch.empty_like(part)) for part in state]
+    converged = torch.zeros(start[0].shape[:-1], dtype=torch.bool, device=start[0].device)
+    taken = torch.zeros_like(converged, dtype=torch.int64)
     found: list[_Lowered] = []
     for step in range(max(budgets) + 1):
         squared, gradient = squared_speed(state)
-        if converged is None:
-            steps = torch.zeros_like(squared, dtype=torch.int64)
-            converged = torch.zeros_like(squared, dtype=torch.bool)
+        taken.masked_fill_(~converged, step)
         if tolerance is not None:
             converged |= squared <= tolerance**2
-        over = tolerance is not None and bool(converged.all())
-        kept = [budget for budget in budgets if budget == step or (over and budget > step)]
-        found += [
-            _Lowered(tuple(part.clone() for part in state), squared.clone(), steps.clone(), converged.clone())
-            for _ in kept
-        ]
-        if over or step == max(budgets):
+        over = step == max(budgets) or (tolerance is not None and bool(converged.all()))
+        for _ in [budget for budget in budgets if budget == step or (over and budget > step)]:
+            kept = (tuple(part.clone() for part in state), squared.clone(), taken.clone(), converged.clone())
+            found.append(_Lowered(*kept))
+        if over:
             break
-        steps += ~converged
-        rate = learning_rate if step < drop_step else learning_rate * drop_factor
-        # Adam as Kingma & Ba write it, with both corrections of bias drawn out of the root's denominator.
-        left = (1 - BETAS[1] ** (step + 1)) ** 0.5
-        size = rate * left / (1 - BETAS[0] ** (step + 1))
         before = state if tolerance is None else tuple(part.clone() for part in state)
-        for part, slope, m, v in zip(state, gradient, mean, square, strict=True):
-            m.lerp_(slope, 1 - BETAS[0])
-            v.mul_(BETAS[1]).addcmul_(slope, slope, value=1 - BETAS[1])
-            part.addcdiv_(m, v.sqrt().add_(EPSILON * left), value=-size)
+        # Adam, with both corrections of bias in one factor of the step.
+        root = (1 - BETAS[1] ** (step + 1)) ** 0.5
+        size = learning_rate * (1 if step < drop_step else drop_factor) * root / (1 - BETAS[0] ** (step + 1))
+        for part, slope, (mean, square, room) in zip(state, gradient, moments, strict=True):
+            mean.lerp_(slope, 1 - BETAS[0])
+            square.mul_(BETAS[1]).addcmul_(slope, slope, value=1 - BETAS[1])
+            part.addcdiv_(mean, torch.sqrt(square, out=room).add_(EPSILON * root), value=-size)
         if bound is not None:
             state[0].clamp_(-bound, bound)
         if tolerance is not None:
@@ -279,16 +276,17 @@ def _lower(
     return found
 
 
-def _one_step(step: StepMap | torch.nn.Module, inputs: Any, bare: bool) -> Callable[[State], State]:
-    """One step of a map as a function of a tuple of tensors; `bare` where the map takes and gives a tensor alone."""
+def _one_step(step: StepMap | torch.nn.Module, inputs: Any, start: Tensor | State) -> Callable[[State], State]:
+    """One step of a map under held inputs, as a function of a tuple of tensors whatever the map takes and gives."""
+    if isinstance(step, torch.nn.RNNCellBase):
+        return _cell_step(step, inputs, start)
     if isinstance(step, torch.nn.RNNBase):
         name = type(step).__name__
         raise ValueError(
             f"step: found a torch.nn.{name}, which runs whole sequences, expected a map of one step. Copy the layer's "
             f"weights (weight_ih_l0, ...) into a torch.nn.{name}Cell."
         )
-    if isinstance(step, torch.nn.RNNCellBase):
-        step, bare = _cell_step(step), bare and not isinstance(step, torch.nn.LSTMCell)
+    bare = isinstance(start, Tensor)
 
     def move(state: State) -> State:
         after = step(state[0] if bare else state, inputs)
@@ -297,21 +295,32 @@ def _one_step(step: StepMap | torch.nn.Module, inputs: Any, bare: bool) -> Calla
     return move
 
 
-def _cell_step(cell: torch.nn.RNNCellBase) -> StepMap:
-    """A cell of torch.nn, which takes inputs first and (batch, units) only, as a map of states (..., units)."""
-    parameters = {name: values.detach() for name, values in cell.named_parameters()}
+def _cell_step(cell: torch.nn.RNNCellBase, inputs: Tensor, start: Tensor | State) -> Callable[[State], State]:
+    """The same of a cell of `torch.nn`, which takes its inputs first and states (batch, units) only."""
+    state = (start,) if isinstance(start, Tensor) else start
+    parts = 2 if isinstance(cell, torch.nn.LSTMCell) else 1
+    points, name = state[0].shape[:-1], type(cell).__name__
+    found, expected = [tuple(part.shape) for part in state], [(*points, cell.hidden_size)] * parts
+    if found != expected:
+        raise ValueError(
+            f"start: found states of shape {found}, expected {expected} for a torch.nn.{name} with "
+            f"{cell.hidden_size} units. " + ("Give a tuple (h, c)." if parts == 2 else "Give a tensor h.")
+        )
+    try:
+        x = inputs.expand(*points, cell.input_size).reshape(-1, cell.input_size)
+    except RuntimeError as error:
+        raise ValueError(
+            f"inputs: found the shape {tuple(inputs.shape)}, expected one that broadcasts to "
+            f"{(*points, cell.input_size)}: states, and the inputs of the torch.nn.{name}."
+        ) from error
+    parameters = {key: values.detach() for key, values in cell.named_parameters()}
 
-    def step(state: Tensor | State, inputs: Tensor) -> Tensor | State:
-        parts = (state,) if isinstance(state, Tensor) else state
-        points = parts[0].shape[:-1]
-        x = inputs.expand(*points, inputs.shape[-1]).reshape(-1, inputs.shape[-1])
-        flat = tuple(part.reshape(-1, part.shape[-1]) for part in parts)
-        after = torch.func.functional_call(cell, parameters, (x, flat[0] if isinstance(state, Tensor) else flat))
-        if isinstance(after, Tensor):
-            return after.view(*points, -1)
-        return tuple(part.view(*points, -1) for part in after)
+    def move(state: State) -> State:
+        flat = tuple(part.reshape(-1, cell.hidden_size) for part in state)
+        after = torch.func.functional_call(cell, parameters, (x, flat if parts == 2 else flat[0]))
+        return tuple(part.view(*points, -1) for part in (after if parts == 2 else (after,)))
 
-    return step
+    return move
 
 
 def _check_settings(budgets: list[int], learning_rate: float, bound: float | None, tolerance: float | None) -> None:
@@ -323,6 +332,8 @@ def _check_settings(budgets: list[int], learning_rate: float, bound: float | Non
 
 
 def _check_start(state: State) -> None:
+    if not state:
+        raise ValueError("start: found an empty tuple, expected a tensor or a tuple of tensors, h first.")
     for part in state:
         if not part.is_floating_point():
             raise ValueError(f"start: found {part.dtype}, expected floating-point numbers. Convert it, as by .float().")

@@ -438,7 +438,7 @@ def draw_budget(tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], se
 
     Each protocol is shifted a little sideways so that intervals can be told apart.
     """
-    table = tables["correlation"].query("target == 'extrapolation_score'")
+    table = tables["correlation"].query("target == 'extrapolation_score' and predictor in ('centroid_speed', 'speed')")
     cells = ordered(table["cell"], CELLS)
     kinds = looks(table.loc[table["curriculum"] != POOLED, "curriculum"], PROTOCOLS, style["palette"])
     kinds = {POOLED: Look("all protocols", "black", "o", "-")} | kinds

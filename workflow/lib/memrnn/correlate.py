@@ -293,6 +293,24 @@ def bootstrap(
     return Estimate(value, max(value - half, bounds[0]), min(value + half, bounds[1]), len(replicates))
 
 
+def bootstrap_mean(
+    values: np.ndarray,
+    strata: np.ndarray,
+    seed: np.random.SeedSequence,
+    resamples: int,
+    confidence: float,
+    bounds: tuple[float, float] = (-1.0, 1.0),
+) -> Estimate:
+    """`bootstrap` of a mean over networks, of those that have a value.
+
+    Args:
+        values: (networks,), NaN where a network has none.
+    """
+    defined = ~np.isnan(values)
+    single = values[defined]
+    return bootstrap(lambda drawn: single[drawn].mean(axis=1), strata[defined], seed, resamples, confidence, bounds)
+
+
 def correlate(
     slow_points: pd.DataFrame,
     spectrum: pd.DataFrame,
@@ -361,7 +379,7 @@ class Panel(NamedTuple):
     key: dict[str, str]  # dataset, cell, curriculum (or all)
     predictors: pd.DataFrame  # one row per point, one column per (predictor, search_steps)
     scores: pd.DataFrame  # the same points, the columns of the scores
-    left_out: int  # networks that have not learned
+    everyone: pd.DataFrame  # the columns of the scores for all networks, whether they have learned or not
 
     @property
     def networks(self) -> pd.MultiIndex:
@@ -375,7 +393,9 @@ class Panel(NamedTuple):
 
     @property
     def counts(self) -> dict[str, int]:
-        return {"networks": len(self.networks), "points": len(self.scores), "left_out": self.left_out}
+        """Networks and points that enter, and networks left out because they have not learned."""
+        networks, trained = len(self.networks), _count_networks(self.everyone)
+        return {"networks": networks, "points": len(self.scores), "left_out": trained - networks}
 
     def grid(self, values: pd.Series) -> np.ndarray:
         """(networks, classes) from one value per point."""
@@ -411,12 +431,8 @@ def panels(slow_points: pd.DataFrame, spectrum: pd.DataFrame, scores: pd.DataFra
             here = of_cell if curriculum == "all" else of_cell.xs(curriculum, level="curriculum", drop_level=False)
             learned = here[here.learned]
             _complete(learned.learned.astype("object").unstack("label"), "scores", "label")
-            yield Panel(
-                {"dataset": dataset, "cell": cell, "curriculum": curriculum},
-                predictors.loc[learned.index],
-                learned,
-                _count_networks(here) - _count_networks(learned),
-            )
+            key = {"dataset": dataset, "cell": cell, "curriculum": curriculum}
+            yield Panel(key, predictors.loc[learned.index], learned, here)
 
 
 def _predictors(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -471,12 +487,10 @@ def _associate(
     if not predictor.size or np.isnan(predictor).any():
         return NOT_COMPUTABLE, NOT_COMPUTABLE, 0
     single = rank_correlation(predictor, target)  # (networks,)
-    defined = ~np.isnan(single)
-    single = single[defined]
     return (
         bootstrap(pooled_rho(predictor, target), strata, source, resamples, confidence),
-        bootstrap(lambda drawn: single[drawn].mean(axis=1), strata[defined], source, resamples, confidence),
-        len(single),
+        bootstrap_mean(single, strata, source, resamples, confidence),
+        int((~np.isnan(single)).sum()),
     )
 
 

@@ -35,6 +35,9 @@ CONTRACT = {
     "start_speed, start_trials",
     "training": "dataset, cell, curriculum, phase, seed, step, loss, response_accuracy, null_accuracy",
     "correlation": "dataset, cell, curriculum, predictor, search_steps, target, rho, low, high, networks, points",
+    "predictors": "dataset, cell, curriculum, target, predictor, search_steps, rho, low, high, over_speed, "
+    "over_nominal, within_rho, error, gain, networks, points, censored",
+    "predictions": "dataset, cell, curriculum, seed, label, model, lifetime, censored, predicted",
     "claims": "claim, statement, measure, value, low, high, verdict",
 }
 
@@ -106,13 +109,49 @@ def test_training_has_a_row_per_network_and_logged_step(results):
     assert [set(vocu[step]) for step in steps[True]] == [{2}, {4}, {6}, {8}, {9}, {10}, {10}]
 
 
-def test_correlation_has_a_row_per_cell_protocol_and_predictor(results):
+PREDICTORS = [
+    *((name, 0) for name in ("centroid_speed", "relaxation_speed", "nominal_accuracy")),
+    *(("speed", budget) for budget in BUDGETS),
+    *((name, 100) for name in ("time_constant", "drift", "diffusion")),
+]
+JOINT = [("speed + drift + diffusion", 100), ("time_constant + drift + diffusion", 100), ("constant", 0)]
+
+
+def test_correlation_has_a_row_per_cell_protocol_predictor_and_target(results):
     frame = table(results, "correlation")
-    predictors = [("centroid_speed", 0), *(("speed", budget) for budget in BUDGETS)]
-    expected = [(c, p, *predictor) for c in CELLS for p in (*PROTOCOLS, "all") for predictor in predictors]
-    found = frame[["cell", "curriculum", "predictor", "search_steps"]].itertuples(index=False, name=None)
+    targets = ("extrapolation_score", "lifetime")
+    expected = [(c, p, *each, t) for c in CELLS for p in (*PROTOCOLS, "all") for each in PREDICTORS for t in targets]
+    found = frame[["cell", "curriculum", "predictor", "search_steps", "target"]].itertuples(index=False, name=None)
     assert sorted(found) == sorted(expected)
-    assert set(frame.target) == {"extrapolation_score"}
+
+
+def test_scores_have_lifetimes_within_the_delays(results):
+    frame = table(results, "scores")
+    assert frame.lifetime.between(20, 100).all()
+    assert (frame.lifetime[frame.lifetime_censored] == 100).all()
+    # A class no better than chance has the shortest lifetime there is, and no other class has it.
+    pd.testing.assert_series_equal(frame.lifetime == 20, frame.nominal_accuracy.round(6) <= 0.1, check_names=False)
+
+
+def test_predictors_are_compared_and_every_class_is_predicted_by_every_model(results):
+    frame = table(results, "predictors")
+    models = {"extrapolation_score": PREDICTORS, "lifetime": PREDICTORS + JOINT}
+    expected = [(c, p, t, *m) for c in CELLS for p in (*PROTOCOLS, "all") for t in models for m in models[t]]
+    found = frame[["cell", "curriculum", "target", "predictor", "search_steps"]].itertuples(index=False, name=None)
+    assert sorted(found) == sorted(expected)
+    frame = table(results, "predictions")
+    networks = [(c, p, seed) for c in CELLS for p in PROTOCOLS for seed in SEEDS]
+    expected = [
+        (*network, label, panel, *model)
+        for network in networks
+        for label in LABELS
+        for panel in (network[1], "all")
+        for model in PREDICTORS + JOINT
+    ]
+    columns = ["cell", "curriculum", "seed", "label", "panel", "model", "search_steps"]
+    assert sorted(frame[columns].itertuples(index=False, name=None)) == sorted(expected)
+    assert frame.predicted.dropna().between(20, 100).all()
+    assert frame.predicted[~frame.learned].isna().all()
 
 
 def test_claims_are_those_of_this_run(results):

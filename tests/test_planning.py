@@ -146,6 +146,7 @@ def test_scripts_stand_on_the_modules_they_should():
     assert modules("tables.py") == {"record", "__init__"}
     assert modules("correlate.py") == {"correlate", "record", "__init__"}
     assert modules("formation.py") == {"formation", "correlate", "record", "__init__"}
+    assert modules("predictors.py") == {"predictors", "claims", "correlate", "formation", "record", "__init__"}
     assert modules("claims.py") == {"claims", "correlate", "formation", "record", "__init__"}
     assert modules("figures.py") == {"figures", "record", "__init__"}
     assert modules("provenance.py") == {"provenance", "record", "__init__"}

@@ -22,7 +22,7 @@ CELLS, PROTOCOLS, SEEDS, LABELS = ("gru", "lstm"), ("vocu", "nacu"), (0, 1), ran
 DELAYS, BUDGETS, MODES = (1, 5, 20, 50, 100), (30, 100), ("control", "centroid", "slow_points")
 FIGURES = {
     *("trial", "training", "extrapolation", "correlation", "budget", "backtrack", "formation", "regularisation"),
-    *("kinds", "portraits"),
+    *("kinds", "portraits", "predictors"),
 }
 # VoCu's boundaries 0, 8, 16, ..., 98 of 140 fall on these steps of 150, where checkpoints lie beside 0, 75 and 150.
 INTRODUCED = (0, 0, 9, 17, 28, 39, 51, 66, 84, 105)
@@ -47,6 +47,9 @@ CONTRACT = {
     "time_constant, unstable, near_unit, kind, kind_reason, newton_speed, newton_distance, newton_readout, "
     "newton_steps, fixed_unstable, relaxation_speed, relaxation_kept, drift, diffusion",
     "portraits": "dataset, cell, curriculum, phase, seed, what, label, trial, step, pc1, pc2, pc3",
+    "predictors": "dataset, cell, curriculum, target, predictor, search_steps, rho, low, high, over_speed, "
+    "over_nominal, within_rho, error, gain, networks, points, censored",
+    "predictions": "dataset, cell, curriculum, seed, label, model, lifetime, censored, predicted",
     "claims": "claim, statement, measure, value, low, high, verdict",
 }
 
@@ -117,13 +120,49 @@ def test_training_has_a_row_per_network_and_logged_step(results):
     assert [set(vocu[step]) for step in steps[True]] == [{2}, {4}, {6}, {8}, {9}, {10}, {10}]
 
 
-def test_correlation_has_a_row_per_cell_protocol_and_predictor(results):
+PREDICTORS = [
+    *((name, 0) for name in ("centroid_speed", "relaxation_speed", "nominal_accuracy")),
+    *(("speed", budget) for budget in BUDGETS),
+    *((name, 100) for name in ("time_constant", "drift", "diffusion")),
+]
+JOINT = [("speed + drift + diffusion", 100), ("time_constant + drift + diffusion", 100), ("constant", 0)]
+
+
+def test_correlation_has_a_row_per_cell_protocol_predictor_and_target(results):
     frame = table(results, "correlation")
-    predictors = [("centroid_speed", 0), *(("speed", budget) for budget in BUDGETS)]
-    expected = [(c, p, *predictor) for c in CELLS for p in (*PROTOCOLS, "all") for predictor in predictors]
-    found = frame[["cell", "curriculum", "predictor", "search_steps"]].itertuples(index=False, name=None)
+    targets = ("extrapolation_score", "lifetime")
+    expected = [(c, p, *each, t) for c in CELLS for p in (*PROTOCOLS, "all") for each in PREDICTORS for t in targets]
+    found = frame[["cell", "curriculum", "predictor", "search_steps", "target"]].itertuples(index=False, name=None)
     assert sorted(found) == sorted(expected)
-    assert set(frame.target) == {"extrapolation_score"}
+
+
+def test_scores_have_lifetimes_within_the_delays(results):
+    frame = table(results, "scores")
+    assert frame.lifetime.between(20, 100).all()
+    assert (frame.lifetime[frame.lifetime_censored] == 100).all()
+    # A class no better than chance has the shortest lifetime there is, and no other class has it.
+    pd.testing.assert_series_equal(frame.lifetime == 20, frame.nominal_accuracy.round(6) <= 0.1, check_names=False)
+
+
+def test_predictors_are_compared_and_every_class_is_predicted_by_every_model(results):
+    frame = table(results, "predictors")
+    models = {"extrapolation_score": PREDICTORS, "lifetime": PREDICTORS + JOINT}
+    expected = [(c, p, t, *m) for c in CELLS for p in (*PROTOCOLS, "all") for t in models for m in models[t]]
+    found = frame[["cell", "curriculum", "target", "predictor", "search_steps"]].itertuples(index=False, name=None)
+    assert sorted(found) == sorted(expected)
+    frame = table(results, "predictions")
+    networks = [(c, p, seed) for c in CELLS for p in PROTOCOLS for seed in SEEDS]
+    expected = [
+        (*network, label, panel, *model)
+        for network in networks
+        for label in LABELS
+        for panel in (network[1], "all")
+        for model in PREDICTORS + JOINT
+    ]
+    columns = ["cell", "curriculum", "seed", "label", "panel", "model", "search_steps"]
+    assert sorted(frame[columns].itertuples(index=False, name=None)) == sorted(expected)
+    assert frame.predicted.dropna().between(20, 100).all()
+    assert frame.predicted[~frame.learned].isna().all()
 
 
 def test_every_trained_network_s_points_are_of_some_kind(results):
@@ -249,14 +288,15 @@ def test_provenance_is_complete(results):
     jobs = {rule: took["jobs"] for rule, took in found["rules"].items()}
     assert jobs == {
         "dataset": 1, "train": 4, "trials": 1, "slow_points": 6, "spectrum": 4, "portraits": 4, "backtrack": 2,
-        "regularise": 2, "extrapolate": 6, "tables": 7, "correlate": 1, "formation": 1, "claims": 1, "figures": 10,
+        "regularise": 2, "extrapolate": 6, "tables": 7, "correlate": 1, "predictors": 1, "formation": 1,
+        "claims": 1, "figures": 11,
     }  # fmt: skip
     assert all(took["seconds"] > 0 for took in found["rules"].values())
 
 
 def test_the_run_ends_with_the_claims_and_where_the_figures_lie(smoke_run):
     printed = (smoke_run / "stdout.txt").read_text()
-    tail = printed[printed.rindex("52 of 52 steps (100%) done") :]
+    tail = printed[printed.rindex("54 of 54 steps (100%) done") :]
     assert [line.split()[0] for line in tail.splitlines() if re.match(r"C\d ", line)] == ["C1", "C2", "C3", "C4", "C5"]
     assert re.search(r"^figures +results/smoke/figures$", tail, re.MULTILINE)
     assert re.search(r"^tables +results/smoke/tables$", tail, re.MULTILINE)
@@ -268,7 +308,7 @@ def test_every_rule_has_left_its_log(results):
         p.relative_to(results / "benchmarks").with_suffix("") for p in (results / "benchmarks").rglob("*.tsv")
     }
     assert logs == benchmarks
-    assert len(logs) == 51
+    assert len(logs) == 53
     for path in (results / "logs").rglob("*.log"):
         assert path.read_text().strip(), path
         assert "Traceback" not in path.read_text()
@@ -339,7 +379,7 @@ def edited(finished: Path):
             os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-AFTER_NETWORKS = {"tables": 7, "correlate": 1, "formation": 1, "claims": 1, "provenance": 1, "all": 1}
+AFTER_NETWORKS = {"tables": 7, "correlate": 1, "predictors": 1, "formation": 1, "claims": 1, "provenance": 1, "all": 1}
 
 
 def test_what_is_done_is_not_done_again(finished, edited):
@@ -354,7 +394,7 @@ def test_another_strength_trains_on_again_but_never_trains(finished, edited):
     edited("config/more.yaml", "regularise: {strength: 2.0e-3}\n")
     found = plan(finished, *SMOKE, "config/more.yaml")
     assert found.jobs == AFTER_NETWORKS | {
-        "regularise_block": 2, "extrapolate_block": 2, "slow_points_block": 2, "tables": 3, "figure": 8,
+        "regularise_block": 2, "extrapolate_block": 2, "slow_points_block": 2, "tables": 3, "figure": 9,
     }  # fmt: skip
     again = [message for message in found.messages if re.match("Longer delays|Slow points of", message)]
     assert len(again) == 4
@@ -365,13 +405,13 @@ def test_another_strength_trains_on_again_but_never_trains(finished, edited):
 def test_another_palette_draws_again_and_nothing_else(finished, edited):
     edited("config/more.yaml", "figures: {palette: deep}\n")
     found = plan(finished, *SMOKE, "config/more.yaml")
-    assert found.jobs == {"figure": 10, "provenance": 1, "all": 1}
+    assert found.jobs == {"figure": 11, "provenance": 1, "all": 1}
 
 
 def test_nobody_need_be_followed_back(finished, edited):
     edited("config/more.yaml", "backtrack: {protocols: []}\n")
     found = plan(finished, *SMOKE, "config/more.yaml")
-    assert found.jobs == {"tables": 2, "formation": 1, "claims": 1, "figure": 10, "provenance": 1, "all": 1}
+    assert found.jobs == {"tables": 2, "formation": 1, "claims": 1, "figure": 11, "provenance": 1, "all": 1}
 
 
 def test_a_new_seed_adds_a_block_and_the_summaries(finished, edited):
@@ -379,7 +419,7 @@ def test_a_new_seed_adds_a_block_and_the_summaries(finished, edited):
     found = plan(finished, *SMOKE, "config/more.yaml")
     assert found.jobs == AFTER_NETWORKS | {
         "train_block": 4, "regularise_block": 2, "extrapolate_block": 6, "slow_points_block": 6, "backtrack_block": 2,
-        "spectrum_block": 4, "tables": 6, "figure": 8,
+        "spectrum_block": 4, "tables": 6, "figure": 9,
     }  # fmt: skip
     blocks = Counter(re.findall(r"seeds[\d_-]+", " ".join(found.messages)))
     assert blocks == {"seeds2": 24}
@@ -389,22 +429,30 @@ def test_a_new_seed_adds_a_block_and_the_summaries(finished, edited):
     ("module", "expected", "figures"),
     [
         ("downloads", {}, set()),  # the digits are not downloaded
-        ("figures", {"figure": 10, "provenance": 1, "all": 1}, FIGURES),
+        ("figures", {"figure": 11, "provenance": 1, "all": 1}, FIGURES),
         (
             "extrapolate",
-            AFTER_NETWORKS | {"extrapolate_block": 6, "tables": 1, "figure": 7},
-            {"extrapolation", "regularisation", "correlation", "budget", "backtrack", "formation", "kinds"},
+            AFTER_NETWORKS | {"extrapolate_block": 6, "tables": 1, "figure": 8},
+            {
+                "extrapolation",
+                "regularisation",
+                "correlation",
+                "budget",
+                "backtrack",
+                "formation",
+                "kinds",
+                "predictors",
+            },
         ),
         (
             "backtrack",
-            AFTER_NETWORKS | {"backtrack_block": 2, "tables": 2, "correlate": 0, "figure": 2},
+            AFTER_NETWORKS | {"backtrack_block": 2, "tables": 2, "correlate": 0, "predictors": 0, "figure": 2},
             {"backtrack", "formation"},
         ),
         (
             "spectrum",
-            AFTER_NETWORKS
-            | {"spectrum_block": 4, "tables": 1, "correlate": 0, "formation": 0, "claims": 0, "figure": 1},
-            {"kinds"},
+            AFTER_NETWORKS | {"spectrum_block": 4, "tables": 1, "figure": 6},
+            {"kinds", "correlation", "budget", "predictors", "backtrack", "formation"},
         ),
         ("portraits", {"portraits_block": 4, "tables": 1, "figure": 1, "provenance": 1, "all": 1}, {"portraits"}),
         # Regularisation starts from slow points, and what it trains goes through every later stage.
@@ -418,7 +466,7 @@ def test_a_new_seed_adds_a_block_and_the_summaries(finished, edited):
                 "extrapolate_block": 2,
                 "spectrum_block": 4,
                 "portraits_block": 4,
-                "figure": 9,
+                "figure": 10,
             },
             FIGURES - {"trial"},
         ),
@@ -426,7 +474,7 @@ def test_a_new_seed_adds_a_block_and_the_summaries(finished, edited):
             "cells",
             AFTER_NETWORKS
             | {"train_block": 4, "trials": 1, "slow_points_block": 6, "regularise_block": 2, "extrapolate_block": 6}
-            | {"backtrack_block": 2, "spectrum_block": 4, "portraits_block": 4, "figure": 10},
+            | {"backtrack_block": 2, "spectrum_block": 4, "portraits_block": 4, "figure": 11},
             FIGURES,
         ),
     ],
@@ -469,7 +517,7 @@ def test_single_targets_do_what_they_lack(finished):
     [
         # Regularisation starts from the points of the trained networks, so it lies between the two uses of the rule.
         (["slow_points"], "slow_points_block", {"slow_points_block": 6, "regularise_block": 2, "slow_points": 1}),
-        ([], "figure", {"figure": 10, "provenance": 1, "all": 1}),
+        ([], "figure", {"figure": 11, "provenance": 1, "all": 1}),
     ],
 )
 def test_a_rule_can_be_forced(finished, target, rule, expected):

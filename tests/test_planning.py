@@ -136,10 +136,12 @@ def test_scripts_stand_on_the_modules_they_should():
     assert modules("dataset.py") == images | {"dataset", "downloads", "idx", "sources"}
     training = science | {"engine", "trials", "protocols", "budget"}
     assert modules("train.py") == training | {"train"}
-    assert modules("regularise.py") == training | {"train", "regularise"}
+    assert modules("regularise.py") == training | {"train", "regularise", "slow_points"}
     # For the name of the device alone.
     assert modules("slow_points.py") == training | {"slow_points"}
     assert modules("backtrack.py") == training | {"backtrack", "slow_points"}
+    assert modules("spectrum.py") == training | {"spectrum", "slow_points"}
+    assert modules("portraits.py") == training | {"portraits", "slow_points"}
     assert modules("extrapolate.py") == training | {"extrapolate"}
     assert modules("trials.py") == science | {"trials", "protocols", "budget"}
     # Summaries do not stand on networks: an edit of a cell reaches them through the tables alone.

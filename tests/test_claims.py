@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import runpy
 import subprocess
 import sys
@@ -146,6 +147,10 @@ class TestIntervals:
     def test_mean_stays_within_bounds(self):
         assert mean_interval([0.9, 1.0, 0.1], 0.95, (0.0, 1.0)) == pytest.approx((2 / 3, 0, 1))
 
+    def test_one_value_is_its_mean_and_has_no_spread(self):
+        assert mean_interval([0.5], 0.95)[0] == 0.5
+        assert np.isnan(spread_interval([0.5], 0.95)[0])
+
     def test_spread(self):
         # Two degrees of freedom: the chi-squared distribution is exponential with mean 2.
         spread, low, high = spread_interval([1, 2, 3], 0.9)
@@ -155,7 +160,7 @@ class TestIntervals:
     @pytest.mark.parametrize("interval", [mean_interval, spread_interval])
     def test_few_or_equal_values(self, interval):
         assert np.isnan(interval([], 0.95)).all()
-        assert np.isnan(interval([0.5], 0.95)).all()
+        assert np.isnan(interval([0.5], 0.95)[1:]).all()
         value, low, high = interval([0.5, 0.5, 0.5], 0.95)
         assert value == low == high
 
@@ -435,7 +440,12 @@ class TestJudge:
     def test_single_network(self):
         table = judged(run(seeds=1))
         assert table.statement.str.contains("Nothing could be judged").all()
-        assert table.value[(table.claim != "C3") & ~table.measure.str.startswith("p of")].isna().all()
+        assert table[["low", "high", "holds"]].isna().all(axis=None)
+        values = table.measure.ne("extrapolation score, standard deviation between networks")
+        assert table.value.notna().equals(values)
+        text = summary(table)
+        assert "holds" not in text and "fails" not in text
+        assert re.search(r"gru decu - vocu +-?\d\.\d{3} +n = 1", text)
 
     def test_one_protocol_without_regularisation_says_what_is_absent(self):
         table = judged(run(protocols=("vocu",), phases=("trained",)))

@@ -305,7 +305,8 @@ class TestBootstrap:
     @pytest.mark.parametrize("strata", [[], ["vocu"], ["vocu", "decu"]])
     def test_too_few_networks(self, strata):
         found = bootstrap(self.mean, np.array(strata), stream(0, "test"), 100, 0.95)
-        assert np.isnan(found[:3]).all()
+        assert np.isnan(found.value) if not strata else found.value == self.mean(np.arange(len(strata))[None])[0]
+        assert np.isnan(found[1:3]).all()
         assert found.resamples == 0
 
     def test_cut_to_what_a_correlation_can_be(self):
@@ -406,7 +407,8 @@ class TestCorrelate:
         slow, spectrum, score = tables({("gru", "vocu", 0): ([1, 2, 3], [0.9, 0.5, 0.1])})
         found = row(correlate(slow, spectrum, score, **SETTINGS), "vocu", 300)
         assert (found.networks, found.points) == (1, 3)
-        assert found[["rho", "low", "high"]].isna().all()
+        assert found.rho == found.within_rho == -1
+        assert found[["low", "high", "within_low", "within_high"]].isna().all()
 
     def test_constant_scores_have_no_rho(self):
         slow, spectrum, score = tables({("gru", "vocu", seed): ([1, 2, 3], [0.5, 0.5, 0.5]) for seed in range(3)})

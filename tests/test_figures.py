@@ -510,6 +510,7 @@ def test_followed_networks_that_have_not_learned_are_left_out(tables):
     titles = [axes.get_title() for axes in draw("formation", tables | {"formation": formed}).axes]
     assert [title.splitlines()[0] for title in titles] == ["GRU, seed 0", "GRU"]
     formed["learned"] = False
+    assert {texts(axes) for axes in draw("backtrack", tables | {"formation": formed}).axes} == {"no network learned"}
     assert texts(draw("formation", tables | {"formation": formed}).axes[0]) == "of VoCu, no network learned"
 
 

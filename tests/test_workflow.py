@@ -411,7 +411,7 @@ def test_another_palette_draws_again_and_nothing_else(finished, edited):
 def test_nobody_need_be_followed_back(finished, edited):
     edited("config/more.yaml", "backtrack: {protocols: []}\n")
     found = plan(finished, *SMOKE, "config/more.yaml")
-    assert found.jobs == {"tables": 2, "formation": 1, "claims": 1, "figure": 11, "provenance": 1, "all": 1}
+    assert found.jobs == {"tables": 2, "formation": 1, "claims": 1, "figure": 2, "provenance": 1, "all": 1}
 
 
 def test_a_new_seed_adds_a_block_and_the_summaries(finished, edited):

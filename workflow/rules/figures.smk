@@ -32,7 +32,7 @@ rule figure:
             "confidence": config["correlate"]["confidence"],
             "boundaries": {
                 name: planning.boundaries(config["protocol_settings"][name], config["train"]["steps"])
-                for name in config["backtrack"]["protocols"]
+                for name in config["protocols"]
             },
         },
     message:

@@ -3,14 +3,14 @@
 Every claim is split into panels (a cell, a protocol, a pair of protocols, a mode of regularisation). A panel holds if
 its whole 95 % interval lies on the claim's side. A claim is
 
-- `supported` if every panel that can be computed holds,
-- `not supported` if none of them holds, or if none can be computed (its statement then says so, and what is printed
+- `supported` if every panel that can be judged holds,
+- `not supported` if none of them holds, or if none can be judged (its statement then says so, and what is printed
   calls it not judged),
 - `mixed` otherwise.
 
 Networks that have not learned (mean accuracy at the nominal delay below correlate.learned_accuracy) are left out of
-every panel and counted. A panel with fewer than two networks, or two pairs of networks, cannot be computed: it is
-listed with empty values and does not enter the verdict.
+every panel and counted. A panel with one network, or one pair of networks, shows its value without an interval, one
+with none stays empty; neither is judged.
 
 - C1, for every cell and pair of protocols: the interval of the difference in accuracy at the nominal delay lies within
   ±claims.nominal_margin, and the interval of the difference in extrapolation score excludes 0. The spread between
@@ -113,7 +113,7 @@ WIDTH = 120  # columns of the printed summary
 def mean_interval(
     values: Sequence[float], confidence: float, bounds: tuple[float, float] = (-np.inf, np.inf)
 ) -> tuple[float, float, float]:
-    """Mean with Student's t interval, cut to what is possible; NaN for fewer than two values.
+    """Mean with Student's t interval, cut to what is possible; one value has no interval, and none no mean (NaN).
 
     Args:
         values: one per network.
@@ -122,9 +122,9 @@ def mean_interval(
     Returns:
         mean, low, high.
     """
+    mean = float(np.mean(values)) if len(values) else np.nan
     if len(values) < 2:
-        return np.nan, np.nan, np.nan
-    mean = float(np.mean(values))
+        return mean, np.nan, np.nan
     half = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1) * stats.sem(values))
     return mean, max(mean - half, bounds[0]), min(mean + half, bounds[1])
 
@@ -148,14 +148,14 @@ def spread_interval(values: Sequence[float], confidence: float) -> tuple[float, 
 
 
 def median(values: Sequence[float]) -> tuple[float, float, float]:
-    """Median without an interval, which so few networks do not give; NaN for fewer than two values.
+    """Median without an interval, which so few networks do not give; NaN for no value.
 
     Args:
         values: one per network.
     Returns:
         median, NaN, NaN.
     """
-    return (float(np.median(values)) if len(values) > 1 else np.nan), np.nan, np.nan
+    return (float(np.median(values)) if len(values) else np.nan), np.nan, np.nan
 
 
 def judge(
@@ -487,7 +487,8 @@ def summary(claims: pd.DataFrame) -> str:
             lines.append(f"    {measure}" + ("" if pd.isna(side) else f"; side: {side}"))
             for row in panels[panels.panel.notna()].itertuples():
                 between = "" if pd.isna(row.low) else f" [{row.low:6.3f}, {row.high:6.3f}]"
-                numbers_text = f"{row.value:6.3f}{between}" if between else f"{row.value:6.2g}"
+                form = "6.2g" if between == "" and side == "(descriptive)" else "6.3f"  # speeds span decades
+                numbers_text = f"{row.value:{form}}{between}"
                 held = "" if pd.isna(row.holds) else "holds" if row.holds else "fails"
                 text = "not computable" if pd.isna(row.value) else numbers_text
                 left_out = f", {row.left_out} left out" if row.left_out else ""
@@ -511,11 +512,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _panels(claim: str, frame: pd.DataFrame, measure: str, side: str, holds: pd.Series | None) -> pd.DataFrame:
-    """Rows of the claims table from a frame of estimates; `holds` None marks rows that are not judged."""
+    """Rows of the claims table from a frame of estimates; not judged where `holds` is None or there is no interval."""
     names = [column for column in ("cell", "curriculum", "mode") if column in frame]
     judged = pd.Series(pd.NA, index=frame.index, dtype="boolean")
     if holds is not None:
-        judged = holds.astype("boolean").mask(frame.value.isna())
+        judged = holds.astype("boolean").mask(frame.low.isna())
     panel = [" ".join(map(str, values)) for values in frame[names].to_numpy()]
     columns = ["value", "low", "high", "networks", "left_out"]
     return frame[columns].assign(claim=claim, measure=measure, side=side, holds=judged, panel=panel)

@@ -265,8 +265,8 @@ def bootstrap(
     root undoes the bootstrap's bias (each stratum's variance is taken about its own mean); for a plain mean over one
     stratum all of it is the t interval of that mean. Why not percentiles: see the module's text.
 
-    A resample in which the statistic is undefined (all values tied) is left out of e and not counted. Nothing can be
-    computed, and everything is NaN, where the statistic itself is undefined or no stratum has two networks.
+    A resample in which the statistic is undefined (all values tied) is left out of e and not counted. Where no stratum
+    has two networks there is a value without an interval (NaN); where the statistic itself is undefined there is none.
 
     Args:
         statistic: (resamples, networks) indices of networks -> (resamples,) values, NaN where undefined.
@@ -279,15 +279,15 @@ def bootstrap(
     networks = np.arange(len(strata))
     groups = [networks[strata == stratum] for stratum in np.unique(strata)]
     freedom = len(networks) - len(groups)
-    if freedom < 1:
-        return NOT_COMPUTABLE
-    value = float(statistic(networks[None])[0])
+    value = float(statistic(networks[None])[0]) if len(networks) else np.nan
+    if freedom < 1 or np.isnan(value):
+        return Estimate(value, np.nan, np.nan, 0)
     rng = np.random.default_rng(seed)
     drawn = np.concatenate([rng.choice(group, (resamples, len(group))) for group in groups], axis=1)
     replicates = statistic(drawn)  # (resamples,)
     replicates = replicates[~np.isnan(replicates)]
-    if np.isnan(value) or len(replicates) < 2:
-        return NOT_COMPUTABLE
+    if len(replicates) < 2:
+        return Estimate(value, np.nan, np.nan, 0)
     error = replicates.std(ddof=1) * np.sqrt(len(networks) / freedom)
     half = stats.t.ppf((1 + confidence) / 2, freedom) * error
     return Estimate(value, max(value - half, bounds[0]), min(value + half, bounds[1]), len(replicates))

@@ -124,8 +124,8 @@ def draw(
         tables: the tables of `tables_for(name)`, with the columns in `COLUMNS`.
         style: context and palette (names of seaborn's).
         settings: search_steps (budget at which the claims are judged), max_delay (T_max, time steps), confidence (of
-            the intervals over networks, as a share) and boundaries (of each protocol followed back, the training steps
-            at which it changes the task).
+            the intervals over networks, as a share) and boundaries (of each protocol, the training steps at which it
+            changes the task).
     Raises:
         ValueError: no such figure, or a table it needs was not given.
     """
@@ -677,7 +677,7 @@ def draw_backtrack(
         panel.locator_params(axis="x", nbins=4)
     if not cells:
         say(axes[0, 0], "no network was followed back")
-    else:
+    if (table["speed"] > 0).any():  # without a value, a logarithmic axis has no ticks to make
         axes[0, 0].set_yscale("log")
     label_outer(axes, "training step", "speed (per time step)")
     legend(figure, columns=6)

@@ -721,6 +721,8 @@ def draw_formation(
         confusion_panel(panel, table[table["cell"] == cell], tables["confusion_test"], cell, colours)
         panel.set(xlabel="new class", ylabel="share taken\nfor the parent" if at == 0 else "")
         panel.tick_params(labelleft=at == 0)
+    legend(figure)
+    return figure
 
 
 def draw_predictors(

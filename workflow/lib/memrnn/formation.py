@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from memrnn.correlate import NETWORK, POINT, SCORE_COLUMNS, check_table, only_trained, rank_correlation
+from memrnn.correlate import NETWORK, POINT, check_table, only_trained, rank_correlation
 from memrnn.record import stream
 
 NONE = -1  # no class
@@ -81,7 +81,7 @@ def form(backtrack: pd.DataFrame, confusion: pd.DataFrame, scores: pd.DataFrame)
     check_table(confusion, "confusion", CONFUSION_COLUMNS, [*POINT, "other"])
     if backtrack.empty:
         return pd.DataFrame(columns=FORMATION_COLUMNS)
-    check_table(scores, "scores", SCORE_COLUMNS, POINT)
+    check_table(scores, "scores", [*POINT, "learned"], POINT)
     learned = only_trained(scores, "scores").groupby(NETWORK).learned.first()
     taken = dict(list(confusion.groupby(POINT)))
     rows = []

@@ -640,6 +640,7 @@ def test_nothing_learned_is_said(tables):
     }
     for panel in draw("predictors", nothing).axes:
         assert " ".join(texts(panel).split()) == "not computed: too few networks learned"
+    assert set(texts(draw("kinds", unlearned).axes[0]).splitlines()) == {"no network learned"}
     for panel in draw("budget", unlearned).axes:
         assert texts(panel) == "rho not computed:\ntoo few networks learned"
 

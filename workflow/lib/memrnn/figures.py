@@ -563,7 +563,8 @@ def draw_kinds(tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], set
             )  # fmt: skip
     shares.set_yticks(range(len(lines)), [f"{CELLS.get(c, c)}, {PROTOCOLS.get(p, p)}" for c, p in lines])
     shares.set(ylim=(len(lines) - 0.5, -0.5), xlim=(0, 1), xlabel="share of points")
-    constants.set(xscale="log", xlabel="time constant (steps)")
+    # a logarithmic axis without data has no ticks
+    constants.set(xscale="log" if points["learned"].any() else "linear", xlabel="time constant (steps)")
     for filled, label in ((True, "grows along the leading direction"), (False, "fades along it")):
         constants.scatter([], [], s=13, facecolors="black" if filled else "white", edgecolors="black", label=label)
     if points.empty:

@@ -836,7 +836,7 @@ def confusion_panel(
         say(panel, "no class has\na choice of parents")
     said = "" if found.empty else f"\nexcess {found['excess'].iloc[0]:.2f}, $p = {found['p'].iloc[0]:.2g}$"
     panel.set_title(f"{CELLS.get(cell, cell)}{said}")
-    panel.set_ylim(-0.04, 1.04)
+    panel.set(ylim=(-0.04, 1.04), xticks=sorted(entered["label"].unique()))
 
 
 def predictor_label(predictor: str, steps: int) -> str:

@@ -39,7 +39,8 @@ with none stays empty; neither is judged.
   share of training after which points appear.
   What (a) and (b) can show is limited: only outputs in play are read, so no class can have a point of its own before it
   is introduced, and a state that does not answer null is some class's. What they can refute is that points appear
-  late, in any order, or out of nothing. (c) and (d) have no such help.
+  late, in any order, or out of nothing. (c) shares that help, as DeCu has no introductions; (d) has it from any
+  class that a network prefers.
 - C5, for every cell, protocol and mode (centroid, slow_points): the interval of the difference in extrapolation score
   against the control lies above 0.
 

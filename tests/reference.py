@@ -30,6 +30,15 @@ def plain_step(cell: str, weights: dict[str, np.ndarray], state: list[np.ndarray
     return [o * np.tanh(c), c]
 
 
+def plain_speed(cell: str, weights: dict[str, np.ndarray], state: list[np.ndarray], x: np.ndarray) -> float:
+    """Speed of one state of one network, as section 7 of the science defines it."""
+    after = plain_step(cell, weights, state, x)
+    squared = ((after[0] - state[0]) ** 2).sum()
+    if cell == "lstm":
+        squared += ((np.tanh(after[1]) - np.tanh(state[1])) ** 2).sum()
+    return float(np.sqrt(squared))
+
+
 class Leaky(Cell):
     """A cell as a user may add one, by its step alone: h' = (h + tanh(W x + U h + b)) / 2."""
 

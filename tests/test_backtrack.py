@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from reference import plain_step, sigmoid
+from reference import plain_speed, plain_step, sigmoid
 from torch import Tensor
 
 from memrnn import record
@@ -157,14 +157,6 @@ def test_who_is_in_play():
 
 
 # --------------------------------------------------------------------------------------------------------- the tables
-
-
-def plain_speed(cell: str, weights: dict[str, np.ndarray], state: list[np.ndarray], x: np.ndarray) -> float:
-    after = plain_step(cell, weights, state, x)
-    squared = ((after[0] - state[0]) ** 2).sum()
-    if cell == "lstm":
-        squared += ((np.tanh(after[1]) - np.tanh(state[1])) ** 2).sum()
-    return float(np.sqrt(squared))
 
 
 def place(state: list[np.ndarray]) -> np.ndarray:

@@ -126,14 +126,26 @@ def test_peak_memory_comes_from_another_process_in_mib(bench):
     assert 50 < mib < 10000  # torch alone takes hundreds
 
 
-def test_a_small_run_writes_the_table_and_the_figure(tmp_path):
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    arguments = ["--benchmarks", "training", "--sizes", "digits", "--networks", "1", "--rounds", "2", "--no-memory"]
+def run_script(script: Path, folder: Path, *arguments: str) -> str:
+    """Run a benchmark as a user would, whatever the shell says of memrnn's place; it writes to folder/bench.
+
+    Returns what it printed.
+    """
     done = subprocess.run(
-        [sys.executable, SCRIPT, *arguments, "--out", "bench"],
-        cwd=tmp_path, env=environment, text=True, capture_output=True, timeout=300,
-    )  # fmt: skip
+        [sys.executable, script, *arguments, "--out", "bench"],
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        text=True,
+        capture_output=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_small_run_writes_the_table_and_the_figure(tmp_path):
+    arguments = ["--benchmarks", "training", "--sizes", "digits", "--networks", "1", "--rounds", "2", "--no-memory"]
+    printed = run_script(SCRIPT, tmp_path, *arguments)
     table = pd.read_csv(tmp_path / "bench" / "training.csv")
     assert list(table.columns[: len(CONTRACT)]) == CONTRACT
     assert list(zip(table.cell, table.setting, strict=True)) == [
@@ -149,7 +161,7 @@ def test_a_small_run_writes_the_table_and_the_figure(tmp_path):
     assert written == {f"training.{kind}" for kind in ("csv", "json", "png", "svg")}
     where = record.load_json(tmp_path / "bench" / "training.json")
     assert where["machine"]["processor"] and where["versions"]["torch"] == torch.__version__
-    assert done.stdout.count("gru") == 1
+    assert printed.count("gru") == 1
 
 
 def test_the_floor_counts_every_product_of_an_update(bench):
@@ -200,13 +212,8 @@ def test_peak_memory_of_a_search_comes_from_another_process_in_mib(bench_search)
 
 
 def test_a_small_run_of_the_search_writes_its_table(tmp_path):
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     arguments = ["--sizes", "digits", "--networks", "1", "2", "--cells", "gru", "--rounds", "2", "--no-memory"]
-    done = subprocess.run(
-        [sys.executable, SEARCH, *arguments, "--out", "bench"],
-        cwd=tmp_path, env=environment, text=True, capture_output=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    run_script(SEARCH, tmp_path, *arguments)
     table = pd.read_csv(tmp_path / "bench" / "slow_points.csv")
     assert list(table.columns[: len(CONTRACT)]) == CONTRACT
     assert list(zip(table.networks, table.setting, strict=True)) == [

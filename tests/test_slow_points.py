@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from reference import plain_step, sigmoid
+from reference import plain_speed, plain_step, sigmoid
 from scipy import optimize
 from torch import Tensor
 
@@ -57,14 +57,6 @@ def random_state(cell: str, networks: int, points: int, units: int, dtype: torch
 
 def starting(*state: Tensor) -> Centroids:
     return Centroids(state, torch.ones(state[0].shape[:2], dtype=torch.int64))
-
-
-def plain_speed(cell: str, weights: dict[str, np.ndarray], state: list[np.ndarray], x: np.ndarray) -> float:
-    after = plain_step(cell, weights, state, x)
-    squared = ((after[0] - state[0]) ** 2).sum()
-    if cell == "lstm":
-        squared += ((np.tanh(after[1]) - np.tanh(state[1])) ** 2).sum()
-    return float(np.sqrt(squared))
 
 
 def plain_answer(cell: str, weights: dict[str, np.ndarray], state: list[np.ndarray], mean: float) -> int:

@@ -31,7 +31,7 @@ help:
 	@echo "                   ARGS='--forcerun figure'   any further flag or target of snakemake"
 	@echo "make smoke       the same workflow in about a minute, on tiny settings"
 	@echo "make test        set up, run lint and all tests; ARGS='-k train' goes to pytest"
-	@echo "make bench       time a training step against the plain loop; on a quiet machine"
+	@echo "make bench       time training and search against plain loops; on a quiet machine"
 	@echo "make equivalence train under each of the engine's settings and compare; an hour or more"
 	@echo "make setup       only make $(VENV) and install requirements.lock into it"
 	@echo "make lock        write requirements.lock anew from pyproject.toml"
@@ -63,6 +63,7 @@ test: setup
 
 bench: setup
 	$(VENV)/bin/python benchmarks/training.py $(ARGS)
+	$(VENV)/bin/python benchmarks/slow_points.py
 
 equivalence: setup
 	$(VENV)/bin/python benchmarks/equivalence.py --cores $(CORES) $(ARGS)

@@ -22,7 +22,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -88,7 +88,6 @@ class Point(NamedTuple):
 
 
 SCALED = Task("gru", 2, **SIZES["mnist"])
-Memory = dict[tuple[str, Task, str], float]
 
 
 def dense_inputs(drawn: trials.Trials, noise: Sequence[torch.Generator], images: ImageSet, x: Tensor) -> None:
@@ -161,12 +160,17 @@ def peak(setting: str, task: Task, device: str) -> float:
     step = prepare(setting, task, torch.device(device))
     for _ in range(WARM_UP):
         step()
+    return highest(device)
+
+
+def highest(device: str) -> float:
+    """Most memory in MiB that this process, or torch on a GPU, has held so far."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def peaks(points: Sequence[Point]) -> Memory:
+def peaks(points: Sequence[Any], peak: Callable[..., float] = peak) -> dict[tuple[Any, ...], float]:
     """`peak` of every setting, task and device among the points, each in a process of its own.
 
     To be called first: on Linux the peak of a process begins with the memory of the one that started it.
@@ -176,26 +180,33 @@ def peaks(points: Sequence[Point]) -> Memory:
         return dict(zip(wanted, pool.starmap(peak, wanted, chunksize=1), strict=True))
 
 
-def measure(point: Point, memory: Memory) -> Iterator[dict[str, Any]]:
-    """Rows of the table for one point."""
-    record.prepare_process(point.threads)
-    wait = torch.cuda.synchronize if point.device == "cuda" else lambda: None
-    steps = {setting: prepare(setting, point.task, torch.device(point.device)) for setting in point.settings}
-    taken: dict[str, list[float]] = {setting: [] for setting in steps}
-    for turn in range(-WARM_UP, point.rounds):
-        for at in range(len(steps)):
-            setting = point.settings[(turn + at) % len(steps)]
+def take_turns(steps: Mapping[str, Callable[[], None]], rounds: int, device: str) -> dict[str, list[float]]:
+    """Milliseconds of each setting's step in every round, after a warm-up; the order rotates from round to round."""
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    settings = list(steps)
+    taken: dict[str, list[float]] = {setting: [] for setting in settings}
+    for turn in range(-WARM_UP, rounds):
+        for at in range(len(settings)):
+            setting = settings[(turn + at) % len(settings)]
             wait()
             began = time.perf_counter()
             steps[setting]()
             wait()
             if turn >= 0:
-                taken[setting].append((time.perf_counter() - began) * 1000 / point.task.networks)
+                taken[setting].append((time.perf_counter() - began) * 1000)
+    return taken
+
+
+def measure(point: Point, memory: Mapping[tuple[Any, ...], float]) -> Iterator[dict[str, Any]]:
+    """Rows of the table for one point."""
+    record.prepare_process(point.threads)
+    steps = {setting: prepare(setting, point.task, torch.device(point.device)) for setting in point.settings}
+    taken = take_turns(steps, point.rounds, point.device)
     for setting, values in taken.items():
-        low, median, high = np.percentile(values, [25, 50, 75])
+        low, median, high = np.percentile(values, [25, 50, 75]) / point.task.networks
         yield point._asdict() | point.task._asdict() | {
             "setting": setting, "median_ms": median, "low_ms": low, "high_ms": high,
-            "ratio": np.median(taken["plain"]) / median,
+            "ratio": np.median(taken["plain"]) / np.median(values),
             "peak_mib": memory.get((setting, point.task, point.device), np.nan),
             "value": getattr(point.task, point.varied, ""),
         }  # fmt: skip

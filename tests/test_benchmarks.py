@@ -16,6 +16,7 @@ from memrnn import record, trials
 from memrnn.protocols import Stage
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "training.py"
+SEARCH = SCRIPT.with_name("slow_points.py")
 CONTRACT = ["benchmark", "size", "cell", "setting", "networks", "threads", "device", "median_ms", "ratio", "peak_mib"]
 CPU = torch.device("cpu")
 
@@ -165,3 +166,56 @@ def test_the_floor_counts_every_product_of_an_update(bench):
         assert found == {"input": 2 * 7 * 3 * gates * 5, "recurrent": 3 * (2 * 4) * 5 * gates * 5}
         run, operations = limits.product((2, 3, 4), torch.bfloat16)
         assert operations == 2 * 2 * 3 * 4 and run().shape == (1, 2, 4)
+
+
+# ------------------------------------------------------------------------------------------ search for slow points
+
+
+@pytest.fixture(scope="module")
+def bench_search(bench):
+    """The script as a module, under the name by which other processes find it."""
+    spec = importlib.util.spec_from_file_location("slow_points", SEARCH)
+    sys.modules["slow_points"] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["slow_points"]
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_the_plain_search_and_ours_end_at_the_same_states(bench_search, cell):
+    task = bench_search.Task(cell, networks=2, pixels=5, units=12, points=3)
+    plain, ours, again = (bench_search.prepare(setting, task, CPU)() for setting in ("plain", "search", "search"))
+    for expected, found, repeated in zip(plain, ours, again, strict=True):
+        assert found.shape == (2, 3, 12)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+        assert torch.equal(found, repeated)
+
+
+def test_peak_memory_of_a_search_comes_from_another_process_in_mib(bench_search):
+    task = bench_search.Task("gru", networks=1, pixels=5, units=12)
+    point = bench_search.Point("digits", task, 1, "cpu", 1, settings=("search",))
+    ((key, mib),) = bench_search.peaks([point], bench_search.peak).items()
+    assert key == ("search", task, "cpu")
+    assert 50 < mib < 10000
+
+
+def test_a_small_run_of_the_search_writes_its_table(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    arguments = ["--sizes", "digits", "--networks", "1", "2", "--cells", "gru", "--rounds", "2", "--no-memory"]
+    done = subprocess.run(
+        [sys.executable, SEARCH, *arguments, "--out", "bench"],
+        cwd=tmp_path, env=environment, text=True, capture_output=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "bench" / "slow_points.csv")
+    assert list(table.columns[: len(CONTRACT)]) == CONTRACT
+    assert list(zip(table.networks, table.setting, strict=True)) == [
+        (n, s) for n in (1, 2) for s in ("plain", "search")
+    ]
+    assert (table.ratio[table.setting == "plain"] == 1).all()
+    plain = table.networks.map(table[table.setting == "plain"].set_index("networks").median_ms)
+    assert table.ratio.to_numpy() == pytest.approx((plain / table.median_ms).to_numpy())
+    minutes = table.median_ms * table.networks * 100_000 / 1000 / 60
+    assert table.paper_minutes.to_numpy() == pytest.approx(minutes.to_numpy())
+    assert (table.low_ms <= table.median_ms).all() and (table.median_ms <= table.high_ms).all()
+    assert {path.name for path in (tmp_path / "bench").iterdir()} == {"slow_points.csv", "slow_points.json"}

@@ -218,13 +218,17 @@ def test_explicit_gradient_of_the_squared_speed_equals_autograd(cell, batch):
     drive = weights.drive(random_inputs()[:, 0, :batch])
     before = drive.clone(), tuple(part.clone() for part in state)
     squared, gradient = cell.squared_speed_gradient(weights.recurrent, state, drive)
-    expected_squared, expected_gradient = Cell.squared_speed_gradient(cell, weights.recurrent, state, drive)
+    expected_squared, expected_gradient = Cell.squared_speed(cell, weights.recurrent, drive, BATCH)(state)
     assert squared.shape == (NETWORKS, BATCH)
     torch.testing.assert_close(squared, expected_squared, rtol=1e-12, atol=1e-12)
     for ours, expected in zip(gradient, expected_gradient, strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-12, atol=1e-12)
         assert expected.abs().max() > 0.1
     # A search calls this thousands of times with one drive.
+    evaluate = cell.squared_speed(weights.recurrent, drive, BATCH)
+    kept = [part.clone() for part in evaluate(state)[1]]
+    evaluate(tuple(2 * part for part in state))
+    assert all(torch.equal(now, then) for now, then in zip(evaluate(state)[1], kept, strict=True))
     assert torch.equal(drive, before[0])
     assert all(torch.equal(now, then) for now, then in zip(state, before[1], strict=True))
 
@@ -235,6 +239,68 @@ def test_speed_is_the_root_of_what_the_search_lowers(cell):
     x = random_inputs()[:, 0, :1]
     squared, _ = cell.squared_speed_gradient(weights.recurrent, state, weights.drive(x))
     torch.testing.assert_close(speed(cell, weights, state, x).square(), squared, rtol=1e-12, atol=0)
+
+
+# ---------------------------------------------------------------- derivative of one step
+
+
+def zero_recurrent(cell: Cell) -> Tensor:
+    return torch.zeros(NETWORKS, UNITS, cell.gates * UNITS, dtype=torch.float64)
+
+
+def random_drive(cell: Cell, points: int) -> Tensor:
+    generator = torch.Generator().manual_seed(8)
+    return torch.randn(NETWORKS, points, cell.gates * UNITS, generator=generator, dtype=torch.float64)
+
+
+@BOTH
+@pytest.mark.parametrize("points", [1, BATCH], ids=["one drive", "a drive each"])
+def test_the_closed_jacobian_is_that_of_automatic_differentiation(cell, points):
+    state, drive = random_state(cell, BATCH), random_drive(cell, points)
+    for recurrent in (random_weights(cell).recurrent, zero_recurrent(cell)):
+        ours, automatic = (kind.jacobian(recurrent, state, drive) for kind in (cell, CellByStep(cell)))
+        assert ours.shape == (NETWORKS, BATCH, len(state) * UNITS, len(state) * UNITS)
+        torch.testing.assert_close(ours, automatic, rtol=0, atol=1e-13)
+        single = cell.jacobian(recurrent.float(), tuple(part.float() for part in state), drive.float())
+        torch.testing.assert_close(single, ours.float(), rtol=0, atol=1e-5)
+
+
+@BOTH
+def test_the_jacobian_is_what_small_moves_of_the_state_do(cell):
+    """Central differences, moving one number of one state at a time; rows are the next state, columns the state."""
+    recurrent, state, drive = random_weights(cell).recurrent, random_state(cell, BATCH), random_drive(cell, 1)
+    ours, by_step = (kind.jacobian(recurrent, state, drive) for kind in (cell, CellByStep(cell)))
+    move = 1e-6
+    for column in range(len(state) * UNITS):
+        ends = []
+        for sign in (1, -1):
+            moved = torch.cat(state, -1)
+            moved[..., column] += sign * move
+            ends.append(torch.cat(cell.step(recurrent, tuple(moved.split(UNITS, -1)), drive), -1))
+        expected = (ends[0] - ends[1]) / (2 * move)
+        for jacobian in (ours, by_step):
+            torch.testing.assert_close(jacobian[..., column], expected, rtol=0, atol=1e-8)
+
+
+def test_jacobians_of_zero_networks_follow_from_algebra():
+    """Gates half open: h' = h / 2; c' = c / 2 and h' = tanh(c / 2) / 2, whatever h."""
+    (h,) = random_state(GRU(), 2)
+    halved = GRU().jacobian(zero_recurrent(GRU()), (h,), torch.zeros(NETWORKS, 1, 3 * UNITS).double())
+    torch.testing.assert_close(halved, (torch.eye(UNITS) / 2).double().expand(NETWORKS, 2, -1, -1))
+    h, c = random_state(LSTM(), 2)
+    found = LSTM().jacobian(zero_recurrent(LSTM()), (h, c), torch.zeros(NETWORKS, 1, 4 * UNITS).double())
+    expected = torch.zeros(NETWORKS, 2, 2 * UNITS, 2 * UNITS).double()
+    for unit in range(UNITS):
+        expected[..., unit, UNITS + unit] = (1 - torch.tanh(c[..., unit] / 2) ** 2) / 4
+        expected[..., UNITS + unit, UNITS + unit] = 0.5
+    torch.testing.assert_close(found, expected)
+
+
+class CellByStep(Cell):
+    """Another cell's step with whatever the base class makes of it."""
+
+    def __init__(self, cell: Cell):
+        self.step, self.observe = cell.step, cell.observe
 
 
 # ---------------------------------------------------------------- trials that share frames

@@ -3,7 +3,7 @@
 A cell maps a state and a drive to the next state. The drive is the input's share of the gates' preactivations,
 W x + b, so that it can be computed for all time steps in one product. Every tensor has a leading axis "networks".
 A new cell is a subclass of `Cell` with `gates`, `initial_state` and `step`, entered in `CELLS`; automatic
-differentiation then gives it sequences and speed gradients. GRU and LSTM have both in closed form.
+differentiation then gives it sequences, speed gradients and Jacobians. GRU and LSTM have all three in closed form.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ sigmoid_backward = torch.ops.aten.sigmoid_backward
 tanh_backward = torch.ops.aten.tanh_backward
 
 State = tuple[Tensor, ...]
-StepMap = Callable[[State, Tensor], State]
+SquaredSpeed = Callable[[State], tuple[Tensor, State]]  # S^2 of every state and its gradient
 
 
 class Weights(NamedTuple):
@@ -94,13 +94,42 @@ class Cell:
         """`unroll` under inputs x, (networks, time, batch, inputs)."""
         return self.unroll(weights.recurrent, weights.drive(x.flatten(1, 2)).unflatten(1, x.shape[1:3]))
 
+    def squared_speed(self, recurrent: Tensor, drive: Tensor, points: int) -> SquaredSpeed:
+        """S^2, (networks, points), and its gradient with respect to the state, as a function of the state.
+
+        Made once for the many steps of a search; each call may write over what the last one returned.
+
+        Args:
+            recurrent, drive: as for `step`.
+            points: number of states of each network.
+        """
+        return lambda state: squared_speed_gradient(
+            lambda leaves: self.step(recurrent, leaves, drive), self.observe, state
+        )
+
     def squared_speed_gradient(self, recurrent: Tensor, state: State, drive: Tensor) -> tuple[Tensor, State]:
-        """S^2 of every state, (networks, points), and its gradient with respect to the state."""
-        with torch.enable_grad():
-            leaves = tuple(part.detach().requires_grad_() for part in state)
-            squared = squared_change(self, leaves, self.step(recurrent, leaves, drive))
-            gradient = torch.autograd.grad(squared.sum(), leaves)
-        return squared.detach(), gradient
+        """`squared_speed` of one state."""
+        with torch.no_grad():
+            return self.squared_speed(recurrent, drive, state[0].shape[1])(state)
+
+    def jacobian(self, recurrent: Tensor, state: State, drive: Tensor) -> Tensor:
+        """Derivative of the next state with respect to the state, at every state.
+
+        Args:
+            recurrent, state, drive: as for `step`.
+        Returns:
+            (networks, points, n, n), entry [i, j] the derivative of the next state's i-th number with respect to the
+            state's j-th; n = units, for an LSTM 2 units, h before c.
+        """
+        parts = len(state)
+
+        def step(recurrent: Tensor, joined: Tensor, drive: Tensor) -> Tensor:
+            """One step of one state of one network."""
+            one = joined.view(parts, 1, 1, -1).unbind(0)
+            return torch.cat(self.step(recurrent.unsqueeze(0), one, drive.view(1, 1, -1)), -1).flatten()
+
+        each_network = torch.func.vmap(torch.func.vmap(torch.func.jacrev(step, 1), (None, 0, 0)))
+        return each_network(recurrent, torch.cat(state, -1), drive.expand(-1, state[0].shape[1], -1))
 
 
 def plain_unroll(cell: Cell, recurrent: Tensor, drive: Tensor, index: Tensor | None = None) -> Tensor:
@@ -117,8 +146,29 @@ def plain_unroll(cell: Cell, recurrent: Tensor, drive: Tensor, index: Tensor | N
 
 def squared_change(cell: Cell, before: State, after: State) -> Tensor:
     """Squared speed of a move between two states, (networks, points)."""
-    pairs = zip(cell.observe(after), cell.observe(before), strict=True)
-    return torch.stack([(new - old).square().sum(-1) for new, old in pairs]).sum(0)
+    return squared_distance(cell.observe(before), cell.observe(after))
+
+
+def squared_distance(before: State, after: State) -> Tensor:
+    """Squared Euclidean distance of what is observed of two states, each part (..., units); (...)."""
+    return torch.stack([(new - old).square().sum(-1) for new, old in zip(after, before, strict=True)]).sum(0)
+
+
+def squared_speed_gradient(
+    step: Callable[[State], State], observe: Callable[[State], State], state: State
+) -> tuple[Tensor, State]:
+    """S^2 of every state, (...), and its gradient with respect to the state, by automatic differentiation.
+
+    Args:
+        step: a map's step under held inputs.
+        observe: the tensors whose change is the speed.
+        state: each part (..., units); states must not act on each other.
+    """
+    with torch.enable_grad():
+        leaves = tuple(part.detach().requires_grad_() for part in state)
+        squared = squared_distance(observe(leaves), observe(step(leaves)))
+        gradient = torch.autograd.grad(squared.sum(), leaves, materialize_grads=True)
+    return squared.detach(), gradient
 
 
 class GRU(Cell):
@@ -150,15 +200,38 @@ class GRU(Cell):
     ) -> Tensor:
         return _GRUUnroll.apply(recurrent, drive, index, products or drive.dtype)
 
-    def squared_speed_gradient(self, recurrent: Tensor, state: State, drive: Tensor) -> tuple[Tensor, State]:
+    def squared_speed(self, recurrent: Tensor, drive: Tensor, points: int) -> SquaredSpeed:
+        networks, units, _ = recurrent.shape
+        parts = [2 * units, units]
+        zr_weight, n_weight = (weight.contiguous() for weight in recurrent.split(parts, 2))
+        zr_drive, n_drive = (part.contiguous() for part in drive.split(parts, 2))
+        zr, d_zr = (drive.new_empty(networks, points, 2 * units) for _ in range(2))
+        n, rh, apart, change, d_n, d_rh, dh = (drive.new_empty(networks, points, units) for _ in range(7))
+        (z, r), (d_z, d_r) = zr.chunk(2, 2), d_zr.chunk(2, 2)
+
+        def evaluate(state: State) -> tuple[Tensor, State]:
+            (h,) = state
+            torch.baddbmm(zr_drive, h, zr_weight, out=zr).sigmoid_()
+            torch.baddbmm(n_drive, torch.mul(r, h, out=rh), n_weight, out=n).tanh_()
+            torch.mul(z, torch.sub(n, h, out=apart), out=change)
+            torch.bmm(tanh_backward(torch.mul(change, z, out=d_n), n), n_weight.mT, out=d_rh)
+            torch.mul(apart, change, out=d_z)
+            torch.mul(d_rh, h, out=d_r)
+            d_rh.mul_(r).sub_(d_n)
+            torch.baddbmm(d_rh, sigmoid_backward(d_zr, zr), zr_weight.mT, out=dh)
+            return change.square().sum(-1), (dh.mul_(2),)
+
+        return evaluate
+
+    def jacobian(self, recurrent: Tensor, state: State, drive: Tensor) -> Tensor:
         (h,) = state
-        units = h.shape[-1]
-        z, r, n, zr = _gru_gates(h, recurrent, drive, torch.tanh)
-        change = z * (n - h)
-        d_rh = tanh_backward(change * z, n) @ recurrent[..., 2 * units :].mT
-        d_zr = sigmoid_backward(torch.cat([(n - h).mul_(change), d_rh * h], -1), zr)
-        dh = torch.baddbmm(d_rh.mul_(r).addcmul_(change, z, value=-1), d_zr, recurrent[..., : 2 * units].mT)
-        return change.square().sum(-1), (dh.mul_(2),)
+        z, r, n, _ = _gru_gates(h, recurrent, drive, torch.tanh)
+        # Entry [j, i] is that of unit i's next value with respect to unit j, up to the end.
+        z_weight, r_weight, n_weight = recurrent.unsqueeze(1).chunk(3, -1)
+        inner = (r_weight * sigmoid_backward(h, r).unsqueeze(2)) @ n_weight + r.unsqueeze(3) * n_weight
+        turned = sigmoid_backward(n - h, z).unsqueeze(2) * z_weight + tanh_backward(z, n).unsqueeze(2) * inner
+        turned.diagonal(dim1=2, dim2=3).add_(1 - z)
+        return turned.mT
 
 
 def _tanh_(values: Tensor) -> Tensor:
@@ -352,26 +425,50 @@ class LSTM(Cell):
     ) -> Tensor:
         return _LSTMUnroll.apply(recurrent, drive, index, products or drive.dtype)
 
-    def squared_speed_gradient(self, recurrent: Tensor, state: State, drive: Tensor) -> tuple[Tensor, State]:
+    def squared_speed(self, recurrent: Tensor, drive: Tensor, points: int) -> SquaredSpeed:
+        networks, units, _ = recurrent.shape
+        gates, da = (drive.new_empty(networks, points, 4 * units) for _ in range(2))
+        new_tanh, old_tanh, h_change, tanh_change, dh = (drive.new_empty(networks, points, units) for _ in range(5))
+        (f, i, o, g), (d_f, d_i, d_o, d_g) = gates.chunk(4, 2), da.chunk(4, 2)
+        parts = [3 * units, units]
+        (fio, _), (d_fio, _) = gates.split(parts, 2), da.split(parts, 2)
+
+        def evaluate(state: State) -> tuple[Tensor, State]:
+            h, c = state
+            torch.baddbmm(drive, h, recurrent, out=gates)
+            fio.sigmoid_()
+            g.tanh_()
+            torch.mul(i, g, out=new_tanh).addcmul_(f, c).tanh_()
+            torch.tanh(c, out=old_tanh)
+            torch.mul(o, new_tanh, out=h_change).sub_(h)
+            torch.sub(new_tanh, old_tanh, out=tanh_change)
+            dc = tanh_backward(torch.addcmul(tanh_change, h_change, o), new_tanh)
+            torch.mul(dc, c, out=d_f)
+            torch.mul(dc, g, out=d_i)
+            torch.mul(h_change, new_tanh, out=d_o)
+            torch.mul(dc, i, out=d_g)
+            sigmoid_backward.grad_input(d_fio, fio, grad_input=d_fio)
+            tanh_backward.grad_input(d_g, g, grad_input=d_g)
+            torch.baddbmm(h_change, da, recurrent.mT, beta=-1, out=dh)
+            dc.mul_(f).sub_(tanh_backward(tanh_change, old_tanh))
+            squared = h_change.square().sum(-1) + tanh_change.square().sum(-1)
+            return squared, (dh.mul_(2), dc.mul_(2))
+
+        return evaluate
+
+    def jacobian(self, recurrent: Tensor, state: State, drive: Tensor) -> Tensor:
         h, c = state
         f, i, o, g = (drive + h @ recurrent).chunk(4, -1)
         f, i, o, g = f.sigmoid(), i.sigmoid(), o.sigmoid(), g.tanh()
-        new_tanh, old_tanh = torch.addcmul(i * g, f, c).tanh(), c.tanh()
-        h_change, tanh_change = o * new_tanh - h, new_tanh - old_tanh
-        dc = tanh_backward(tanh_change.addcmul(h_change, o), new_tanh)
-        da = torch.cat(
-            [
-                sigmoid_backward(dc * c, f),
-                sigmoid_backward(dc * g, i),
-                sigmoid_backward(h_change * new_tanh, o),
-                tanh_backward(dc * i, g),
-            ],
-            -1,
+        new_tanh = torch.addcmul(i * g, f, c).tanh()
+        through = tanh_backward(o, new_tanh)  # from c after the step to h
+        f_slope, i_slope, g_slope = sigmoid_backward(c, f), sigmoid_backward(g, i), tanh_backward(i, g)
+        f_weight, i_weight, o_weight, g_weight = (weight.mT for weight in recurrent.unsqueeze(1).chunk(4, -1))
+        c_by_h = f_slope.unsqueeze(3) * f_weight + i_slope.unsqueeze(3) * i_weight + g_slope.unsqueeze(3) * g_weight
+        h_by_h = sigmoid_backward(new_tanh, o).unsqueeze(3) * o_weight + through.unsqueeze(3) * c_by_h
+        return torch.cat(
+            [torch.cat([h_by_h, torch.diag_embed(through * f)], 3), torch.cat([c_by_h, torch.diag_embed(f)], 3)], 2
         )
-        dh = torch.baddbmm(h_change, da, recurrent.mT, beta=-1)
-        dc = dc.mul_(f).sub_(tanh_backward(tanh_change, old_tanh))
-        squared = h_change.square().sum(-1) + tanh_change.square().sum(-1)
-        return squared, (dh.mul_(2), dc.mul_(2))
 
 
 class _LSTMUnroll(torch.autograd.Function):

@@ -24,6 +24,8 @@ DATASET = config["dataset"]["source"]
 BLOCKS = planning.blocks(config["seeds"], config["block_size"])
 ENSEMBLES = planning.ensembles(config)
 MAX_DELAY = config["task"]["steps"]
+FIRST_BLOCK = list(BLOCKS)[:1]  # its first network is the one that pictures show
+TABLES = ["training", "extrapolation", "slow_points", "spectrum", "portraits"]  # joined from those of blocks
 CLASSES = len(sources.class_names(config["dataset"]))
 NUMBERS = Path(RESULTS, "tables", "numbers.json")
 SETTINGS = dict(config)  # as validated; what follows adds to `config` for the report alone
@@ -36,7 +38,7 @@ wildcard_constraints:
     protocol="|".join(config["protocols"]),
     stage="|".join(ENSEMBLES),
     seeds="|".join(BLOCKS),
-    table="training|extrapolation|slow_points",
+    table="|".join(TABLES),
     figure="|".join(figures.TABLES),
 
 
@@ -49,13 +51,13 @@ def library(stem):
     return list(map(os.path.relpath, [script, *planning.library_files(script, LIBRARY)]))
 
 
-def per_block(pattern, stages=("train", "regularise")):
+def per_block(pattern, stages=("train", "regularise"), blocks=BLOCKS):
     """Files of a pattern with {stage}, {cell}, {protocol} and {seeds} for every block that the stages train."""
     return [
         str(pattern).format(stage=stage, cell=cell, protocol=protocol, seeds=seeds)
         for stage in stages
         for cell, protocol in ENSEMBLES[stage]
-        for seeds in BLOCKS
+        for seeds in blocks
     ]
 
 
@@ -78,5 +80,9 @@ def table_parts(wildcards):
     """Tables of all blocks that a table of the run joins."""
     if wildcards.table == "training":
         return per_block(f"{RESULTS}/{{stage}}/{{cell}}-{{protocol}}/{{seeds}}.csv")
+    if wildcards.table == "spectrum":
+        return per_block(rules.spectrum_block.output.table, ["train"])
+    if wildcards.table == "portraits":
+        return per_block(rules.portraits_block.output.table, ["train"], FIRST_BLOCK)
     block = {"extrapolation": rules.extrapolate_block, "slow_points": rules.slow_points_block}[wildcards.table]
     return per_block(block.output.table)

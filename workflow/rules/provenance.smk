@@ -9,8 +9,10 @@ BENCHMARKS = [
     *per_block(rules.train_block.benchmark, ["train"]),
     *per_block(rules.regularise_block.benchmark, ["regularise"]),
     *per_block(rules.slow_points_block.benchmark),
+    *per_block(rules.spectrum_block.benchmark, ["train"]),
+    *per_block(rules.portraits_block.benchmark, ["train"], FIRST_BLOCK),
     *per_block(rules.extrapolate_block.benchmark),
-    *expand(str(rules.tables.benchmark), table=["training", "extrapolation", "slow_points"]),
+    *expand(str(rules.tables.benchmark), table=TABLES),
     *expand(str(rules.figure.benchmark), figure=figures.TABLES),
 ]
 
@@ -27,7 +29,7 @@ rule provenance:
     input:
         claims=rules.claims.output.claims,
         figures=expand(rules.figure.output, figure=figures.TABLES),
-        tables=expand(rules.tables.output, table=["training", "extrapolation", "slow_points"]),
+        tables=expand(rules.tables.output, table=TABLES),
         library=library("provenance"),
     output:
         provenance=str(PROVENANCE),

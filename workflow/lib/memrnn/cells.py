@@ -73,6 +73,19 @@ class Cell:
         """The tensors whose change in one step is the speed; h stands first."""
         return state
 
+    def reach(self, recurrent: Tensor, drive: Tensor) -> State:
+        """Moduli that no coordinate of a fixed point exceeds under a held drive; like a state, (networks, 1, units).
+
+        Args:
+            recurrent: (networks, units, gates * units).
+            drive: W x + b, (networks, 1, gates * units).
+        Returns:
+            1 for h, which is a mean of hyperbolic tangents or a part of one; further parts of a state are free unless a
+            cell says otherwise.
+        """
+        h, *others = self.initial_state(recurrent.shape[0], 1, recurrent.shape[1], drive)
+        return torch.ones_like(h), *(torch.full_like(part, torch.inf) for part in others)
+
     def unroll(
         self, recurrent: Tensor, drive: Tensor, index: Tensor | None = None, products: torch.dtype | None = None
     ) -> Tensor:
@@ -419,6 +432,12 @@ class LSTM(Cell):
     def observe(self, state: State) -> State:
         h, c = state
         return h, torch.tanh(c)
+
+    def reach(self, recurrent: Tensor, drive: Tensor) -> State:
+        # c = f c + i g with |g| < 1 holds |c| below i / (1 - f), and f and i are largest in a corner of the cube of h.
+        most = (drive + recurrent.abs().sum(1, keepdim=True))[..., : 2 * recurrent.shape[1]]
+        f, i = most.chunk(2, -1)
+        return torch.ones_like(f), i.sigmoid() / (-f).sigmoid()
 
     def unroll(
         self, recurrent: Tensor, drive: Tensor, index: Tensor | None = None, products: torch.dtype | None = None

@@ -44,7 +44,7 @@ def extrapolate(
         [record.generator(seed, "extrapolate", name, device=device) for seed in seeds] for name in ("noise", "trigger")
     )
     label = torch.arange(classes).repeat_interleave(trials)  # (batch,)
-    image = torch.stack([_turns(g, counts, offsets, trials) for g in onset])  # (seeds, batch)
+    image = torch.stack([turns(g, counts, offsets, trials) for g in onset])  # (seeds, batch)
     latest = full_steps - min_delay - 1
     before = torch.stack([torch.randint(latest + 1, label.shape, generator=g) for g in onset])  # (seeds, batch)
     shown = images.test_images[image].to(device)
@@ -93,7 +93,7 @@ def extrapolate(
     return pd.DataFrame(rows).sort_values(["phase", "seed", "label", "delay"], ignore_index=True)
 
 
-def _turns(generator: torch.Generator, counts: Tensor, offsets: Tensor, trials: int) -> Tensor:
+def turns(generator: torch.Generator, counts: Tensor, offsets: Tensor, trials: int) -> Tensor:
     """Indices of `trials` images of each class, in random order, no image used twice before all are used once."""
     turns = []
     for count, offset in zip(counts.tolist(), offsets.tolist(), strict=True):

@@ -63,9 +63,9 @@ class Networks:
         """Where all tensors lie."""
         return self.readout.device
 
-    def to(self, device: torch.device) -> Networks:
-        """The same networks on another device."""
-        moved = {name: values.to(device) for name, values in self.parameters.items()}
+    def to(self, target: torch.device | torch.dtype) -> Networks:
+        """The same networks on another device, or with weights of another type."""
+        moved = {name: values.to(target) for name, values in self.parameters.items()}
         return from_parameters(self.cell.name, moved, self.seeds, self.phases)
 
     def step(self, state: State, x: Tensor) -> State:

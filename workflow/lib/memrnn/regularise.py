@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from memrnn import record
 from memrnn.cells import State, squared_change
 from memrnn.networks import Networks, from_parameters
+from memrnn.slow_points import stored
 
 # Where the speed is lowered in each mode: at which stored points, or nowhere. A new mode is one entry here and its name
 # in the schema.
@@ -34,20 +34,9 @@ def points_of_modes(path: str | Path, modes: Sequence[str], search_steps: int, s
     Raises:
         ValueError: the file holds points of other networks or not of this budget.
     """
-    arrays, meta = record.load_arrays(path)
-    if meta["seeds"] != list(seeds) or search_steps not in meta["search_steps"]:
-        raise ValueError(
-            f"{path}: holds points of the seeds {meta['seeds']} after {meta['search_steps']} search steps; expected "
-            f"the seeds {list(seeds)} and {search_steps} steps. Run slow_points_block again."
-        )
-    budget = meta["search_steps"].index(search_steps)
-    parts = sum(key.startswith("centroid.") for key in arrays)
-    sets = {
-        "centroid": [arrays[f"centroid.{part}"] for part in range(parts)],
-        "points": [arrays[f"points.{part}"][budget] for part in range(parts)],
-        None: [torch.zeros_like(arrays[f"centroid.{part}"]) for part in range(parts)],
-    }
-    return tuple(torch.cat([sets[MODES[mode]][part] for mode in modes]) for part in range(parts))
+    points, centroids = stored(path, search_steps, seeds)
+    sets = {"centroid": centroids, "points": points, None: tuple(torch.zeros_like(part) for part in centroids)}
+    return tuple(torch.cat([sets[MODES[mode]][part] for mode in modes]) for part in range(len(points)))
 
 
 def speed_penalty(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -423,3 +424,24 @@ def find(
 
 def _position(networks: Networks, state: State) -> Tensor:
     return torch.cat(networks.cell.observe(state), -1)
+
+
+def stored(path: str | Path, search_steps: int, seeds: Sequence[int]) -> tuple[State, State]:
+    """Points of one budget, and the centroids, from a file that the slow-point stage wrote.
+
+    Args:
+        seeds: of the networks whose points they must be.
+    Returns:
+        both as h, or (h, c), each (networks, classes, units).
+    Raises:
+        ValueError: the file holds points of other networks or not of this budget.
+    """
+    arrays, meta = record.load_arrays(path)
+    if meta["seeds"] != list(seeds) or search_steps not in meta["search_steps"]:
+        raise ValueError(
+            f"{path}: holds points of the seeds {meta['seeds']} after {meta['search_steps']} search steps; expected "
+            f"the seeds {list(seeds)} and {search_steps} steps. Run slow_points_block again."
+        )
+    budget = meta["search_steps"].index(search_steps)
+    parts = range(sum(key.startswith("centroid.") for key in arrays))
+    return tuple(arrays[f"points.{part}"][budget] for part in parts), tuple(arrays[f"centroid.{p}"] for p in parts)

@@ -1,0 +1,35 @@
+rule portraits_block:
+    input:
+        images=rules.dataset.output.images,
+        networks=rules.train_block.output.networks,
+        points=f"{RESULTS}/slow_points/train/{{cell}}-{{protocol}}/{{seeds}}.safetensors",
+        library=library("portraits"),
+    output:
+        table=f"{RESULTS}/portraits/{{cell}}-{{protocol}}/{{seeds}}.csv",
+    log:
+        f"{RESULTS}/logs/portraits/{{cell}}-{{protocol}}/{{seeds}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/portraits/{{cell}}-{{protocol}}/{{seeds}}.tsv"
+    conda:
+        "../../envs/memrnn.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=by_size(
+            planning.megabytes, config["portraits"]["delay"] * config["portraits"]["trials"] * CLASSES, "train"
+        ),
+        runtime=by_size(
+            planning.minutes, config["portraits"]["delay"] * config["portraits"]["trials"] * CLASSES, "train"
+        ),
+    params:
+        portraits=config["portraits"],
+        search_steps=config["spectrum"]["search_steps"],
+        device=config["engine"]["device"],
+    message:
+        "Portrait of {wildcards.cell}, {wildcards.protocol}, {wildcards.seeds}"
+    script:
+        "../scripts/portraits.py"
+
+
+rule portraits:
+    input:
+        per_block(rules.portraits_block.output.table, ["train"], FIRST_BLOCK),

@@ -1,0 +1,40 @@
+rule spectrum_block:
+    input:
+        images=rules.dataset.output.images,
+        networks=rules.train_block.output.networks,
+        points=f"{RESULTS}/slow_points/train/{{cell}}-{{protocol}}/{{seeds}}.safetensors",
+        library=library("spectrum"),
+    output:
+        table=f"{RESULTS}/spectrum/{{cell}}-{{protocol}}/{{seeds}}.csv",
+    log:
+        f"{RESULTS}/logs/spectrum/{{cell}}-{{protocol}}/{{seeds}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/spectrum/{{cell}}-{{protocol}}/{{seeds}}.tsv"
+    conda:
+        "../../envs/memrnn.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=by_size(planning.megabytes, config["spectrum"]["noise_trials"] * CLASSES, "train"),
+        runtime=by_size(
+            planning.minutes,
+            CLASSES
+            * (
+                config["spectrum"]["noise_trials"] * config["spectrum"]["noise_steps"]
+                + config["spectrum"]["relaxation_steps"]
+                # products of whole Jacobians
+                + config["spectrum"]["newton_steps"] * 32 * config["network"]["units"]
+            ),
+            "train",
+        ),
+    params:
+        spectrum=config["spectrum"],
+        device=config["engine"]["device"],
+    message:
+        "Kinds of points of {wildcards.cell}, {wildcards.protocol}, {wildcards.seeds}"
+    script:
+        "../scripts/spectrum.py"
+
+
+rule spectrum:
+    input:
+        per_block(rules.spectrum_block.output.table, ["train"]),

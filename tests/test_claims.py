@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import spectrum_of
 from scipy import stats
 
 from memrnn import claims as claims_module
@@ -79,7 +80,7 @@ def run(cells=("gru",), protocols=("decu", "vocu"), seeds=4, phases=PHASES, lear
     columns = [*names, "search_steps", "speed", "readout", "start_speed", "nearest_distance"]
     slow = pd.DataFrame(slow, columns=columns)
     bootstrap = {key: CORRELATE[key] for key in ("resamples", "confidence", "seed")}
-    return table, correlate(slow, table, **bootstrap), slow
+    return table, correlate(slow, spectrum_of(table), table, **bootstrap), slow
 
 
 def judged(tables, **changes):
@@ -259,6 +260,13 @@ class TestJudge:
         doubtful = judged((table, correlation.assign(rho=-0.4, low=-0.8, high=0.1), slow))
         assert verdicts(doubtful)["C3"] == "not supported"
         assert verdicts(judged((table, correlation.assign(rho=-0.4, low=-0.8, high=-0.1), slow)))["C3"] == "supported"
+
+    def test_c3_asks_nothing_but_the_speed_and_the_score(self):
+        table, correlation, slow = run()
+        others = (correlation.predictor != "speed") | (correlation.target != "extrapolation_score")
+        upset = correlation.assign(**{name: correlation[name].mask(others, 0.9) for name in ("rho", "low", "high")})
+        pd.testing.assert_frame_equal(judged((table, upset, slow)), judged((table, correlation, slow)))
+        assert len(panel(judged((table, upset, slow)), "C3", "gru all"))
 
     def test_c5_is_paired_with_control(self):
         gains = {"slow_points": [0.1, 0.2, 0.3, 0.4], "centroid": [-0.1, 0.1, -0.1, 0.1], "control": [0, 0, 0, 0]}
@@ -468,14 +476,16 @@ class TestSummary:
 def test_scripts_from_tables_to_verdicts(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the log of a script sets it
     table, correlation, slow = run()
+    spectrum = spectrum_of(table)
     long = [
         table.assign(delay=20, accuracy=table.nominal_accuracy),
         *(table.assign(delay=delay, accuracy=table.extrapolation_score) for delay in DELAYS[1:]),
     ]
-    names = ["extrapolation", "slow_points", "scores", "correlation", "claims"]
+    names = ["extrapolation", "slow_points", "spectrum", "scores", "correlation", "claims"]
     paths = {name: str(tmp_path / f"{name}.csv") for name in names} | {"numbers": str(tmp_path / "numbers.json")}
     save_table(paths["extrapolation"], pd.concat(long))
     save_table(paths["slow_points"], slow)
+    save_table(paths["spectrum"], spectrum)
 
     def execute(stage, inputs, outputs):
         job = SimpleNamespace(
@@ -486,12 +496,11 @@ def test_scripts_from_tables_to_verdicts(tmp_path, monkeypatch):
         )
         runpy.run_path(str(SCRIPTS / f"{stage}.py"), init_globals={"snakemake": job})
 
-    execute("correlate", ["extrapolation", "slow_points"], ["scores", "correlation"])
+    execute("correlate", ["extrapolation", "slow_points", "spectrum"], ["scores", "correlation"])
     found = load_table(paths["correlation"], list(correlation.columns))
     pd.testing.assert_frame_equal(found, correlation, rtol=1e-6, check_dtype=False)
-    assert "gru all, speed at 3000 search steps: rho -1.00 [-1.00, -1.00] from 8 networks" in (
-        tmp_path / "correlate.log"
-    ).read_text(encoding="utf-8")
+    line = "gru all, speed at 3000 search steps and extrapolation_score: rho -1.00 [-1.00, -1.00] from 8 networks"
+    assert line in (tmp_path / "correlate.log").read_text(encoding="utf-8")
 
     execute("claims", ["scores", "correlation", "slow_points"], ["claims", "numbers"])
     assert verdicts(load_table(paths["claims"], CLAIM_COLUMNS)) == dict.fromkeys(STATEMENTS, "supported")

@@ -3,13 +3,19 @@
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import spectrum_of
 from scipy import stats
 
 from memrnn.correlate import (
     CORRELATION_COLUMNS,
+    CORRELATION_KEY,
+    PREDICTORS,
     SCORE_COLUMNS,
+    about_speed,
     bootstrap,
     correlate,
+    lifetimes,
+    pooled_rho,
     rank_correlation,
     scores,
 )
@@ -31,9 +37,10 @@ def extrapolation(networks, delays=(5, 20, 50, 100)):
 
 
 def tables(networks, budgets=(300, 3000), learned=True):
-    """Slow points and scores from {(cell, curriculum, seed): (speeds, scores)}, one pair of values per class.
+    """Slow points, spectrum and scores from {(cell, curriculum, seed): (speeds, scores)}, one pair of values per class.
 
-    At the second budget the order of the speeds is reversed by taking their reciprocal; so it is at the centroid.
+    At the second budget the order of the speeds is reversed by taking their reciprocal; so it is at the centroid. The
+    spectrum and the lifetimes know nothing of the networks.
     """
     slow, score = [], []
     for (cell, curriculum, seed), (speeds, targets) in networks.items():
@@ -42,10 +49,11 @@ def tables(networks, budgets=(300, 3000), learned=True):
             for order, steps in enumerate(budgets):
                 slow.append([*point, steps, 1 / speed if order else speed, label, 1 / speed, 1.0])
             has = learned if isinstance(learned, bool) else (cell, curriculum, seed) in learned
-            score.append([*point, 1.0 if has else 0.0, target, has])
+            score.append([*point, 1.0 if has else 0.0, target, 100.0 + label, False, has])
     names = ["dataset", "cell", "curriculum", "phase", "seed", "label"]
     columns = [*names, "search_steps", "speed", "readout", "start_speed", "nearest_distance"]
-    return pd.DataFrame(slow, columns=columns), pd.DataFrame(score, columns=SCORE_COLUMNS)
+    score = pd.DataFrame(score, columns=SCORE_COLUMNS)
+    return pd.DataFrame(slow, columns=columns), spectrum_of(score), score
 
 
 def random_networks(curricula, seeds, classes=10, slope=-0.5, cells=("gru",)):
@@ -61,6 +69,8 @@ def random_networks(curricula, seeds, classes=10, slope=-0.5, cells=("gru",)):
 
 
 def row(table, curriculum, steps, cell="gru"):
+    """Of the speed (0: the centroid's) and the extrapolation score."""
+    table = about_speed(table)
     found = table[(table.cell == cell) & (table.curriculum == curriculum) & (table.search_steps == steps)]
     assert len(found) == 1
     return found.iloc[0]
@@ -149,6 +159,75 @@ class TestScores:
             scores(uneven, 20, 0.5)
 
 
+class TestLifetime:
+    DELAYS = np.array([20, 40, 80, 160])
+
+    def one(self, *accuracy, chance=0.1):
+        (found,), (censored,) = lifetimes(np.array([accuracy]), self.DELAYS, chance)
+        return found, censored
+
+    def test_by_hand(self):
+        # Half-way from 0.9 to 0.1 is 0.5. On the way from 0.7 at 40 to 0.3 at 80 it is passed in the middle of the
+        # logarithms.
+        assert self.one(0.9, 0.7, 0.3, 0.1) == (pytest.approx(np.sqrt(40 * 80), abs=1e-7), False)
+        # Between the first two delays: half-way from 0.9 at 20 to 0.1 at 40.
+        assert self.one(0.9, 0.1, 0.1, 0.1) == (pytest.approx(20 * 2**0.5, abs=1e-7), False)
+        # From 0.6 at 80 to 0.2 at 160, a quarter of the way.
+        assert self.one(0.9, 0.8, 0.6, 0.2) == (pytest.approx(80 * 2**0.25, abs=1e-7), False)
+
+    def test_reaching_the_level_is_falling_to_it(self):
+        assert self.one(0.9, 0.9, 0.5, 0.5) == (80, False)
+        assert self.one(0.9, 0.9, 0.9, 0.5) == (160, False)
+        # (0.7 + 0.1) / 2 is 0.39999999999999997 in floating point.
+        assert self.one(0.7, 0.7, 0.4, 0.4) == (80, False)
+
+    def test_first_crossing_counts_whatever_comes_after(self):
+        assert self.one(0.9, 0.5, 0.9, 0.9) == (40, False)
+
+    def test_censored_where_it_does_not_fall(self):
+        assert self.one(0.9, 0.9, 0.9, 0.9) == (160, True)
+        assert self.one(0.9, 0.8, 0.7, 0.51) == (160, True)
+        assert self.one(0.9, 1.0, 1.0, 1.0) == (160, True)
+
+    def test_no_better_than_chance_has_no_memory(self):
+        assert self.one(0.1, 0.1, 0.1, 0.1) == (20, False)
+        assert self.one(0.0, 0.9, 0.9, 0.9) == (20, False)
+        # Barely better: half-way to chance is passed at once, though later than at 20.
+        found, censored = self.one(0.12, 0.1, 0.1, 0.1)
+        assert 20 < found < 40 and not censored
+
+    def test_the_level_depends_on_chance(self):
+        assert self.one(0.9, 0.7, 0.5, 0.1, chance=0.5)[0] == 40
+        assert self.one(0.9, 0.7, 0.5, 0.1, chance=0.1)[0] == 80
+
+    def test_many_points_at_once(self):
+        rng = np.random.default_rng(0)
+        accuracy = rng.random((200, 4))
+        found, censored = lifetimes(accuracy, self.DELAYS, 0.1)
+        assert list(zip(found, censored, strict=True)) == [self.one(*row) for row in accuracy]
+        assert 0 < censored.sum() < 200
+
+    def test_scores_measure_it_from_the_nominal_delay_with_chance_of_the_classes(self):
+        # Two classes: chance is 0.5. The low accuracy at delay 5 is none of its business.
+        table = scores(
+            extrapolation(
+                {
+                    ("gru", "vocu", "trained", 0): {0: [0.0, 0.9, 0.7, 0.5], 1: [1.0, 0.5, 0.9, 0.9]},
+                    ("gru", "vocu", "control", 0): {0: [0.0, 0.9, 0.8, 0.6], 1: [1.0, 1.0, 0.9, 0.76]},
+                }
+            ),
+            max_delay=20,
+            learned_accuracy=0.5,
+        ).set_index(["phase", "label"])
+        assert table.lifetime.to_dict() == {
+            ("trained", 0): 50,  # the level is 0.7
+            ("trained", 1): 20,  # no better than chance
+            ("control", 0): pytest.approx(50 * 2**0.5, abs=1e-7),  # from 0.8 at 50 to 0.6 at 100
+            ("control", 1): 100,
+        }
+        assert table.index[table.lifetime_censored].tolist() == [("control", 1)]
+
+
 class TestRankCorrelation:
     def test_equals_scipy_with_and_without_ties(self):
         rng = np.random.default_rng(0)
@@ -169,6 +248,24 @@ class TestRankCorrelation:
     def test_constant_values_have_none(self):
         assert np.isnan(rank_correlation(np.full(10, 0.1), np.arange(10)))
         assert np.isnan(rank_correlation(np.arange(10), np.zeros(10)))
+
+
+class TestPooledRho:
+    def test_is_the_rank_correlation_of_the_resampled_points(self):
+        rng = np.random.default_rng(2)
+        x = rng.integers(0, 7, (5, 4)).astype(float)  # ties within and between networks
+        y = rng.normal(size=(5, 4))
+        drawn = rng.integers(0, 5, (300, 5))
+        expected = rank_correlation(x[drawn].reshape(300, -1), y[drawn].reshape(300, -1))
+        np.testing.assert_array_equal(pooled_rho(x, y)(drawn), expected)
+        np.testing.assert_array_equal(pooled_rho(y, x)(drawn), expected)
+
+    def test_undefined_where_a_resample_is_constant(self):
+        x = np.array([[1.0, 1.0], [2.0, 2.0]])
+        y = np.array([[1.0, 2.0], [3.0, 4.0]])
+        found = pooled_rho(x, y)(np.array([[0, 0], [1, 1], [0, 1]]))
+        assert np.isnan(found[:2]).all()
+        assert found[2] == pytest.approx(stats.spearmanr([1, 1, 2, 2], [1, 2, 3, 4]).statistic)
 
 
 class TestBootstrap:
@@ -216,6 +313,9 @@ class TestBootstrap:
         self.values = np.array([-1.0, 1.0, -1.0, 1.0])
         found = bootstrap(self.mean, np.array(["vocu"] * 4), stream(0, "test"), 100, 0.95)
         assert (found.low, found.high) == (-1, 1)
+        found = bootstrap(self.mean, np.array(["vocu"] * 4), stream(0, "test"), 100, 0.95, bounds=(-2, 2))
+        assert (found.low, found.high) == pytest.approx((-found.high, found.high))
+        assert 1 < found.high <= 2
 
     def test_covers_better_than_percentiles_for_three_networks(self):
         rng = np.random.default_rng(3)
@@ -242,18 +342,23 @@ class TestBootstrap:
 
 class TestCorrelate:
     def test_by_hand(self):
-        slow, score = tables(
+        slow, spectrum, score = tables(
             {
                 ("gru", "vocu", 0): ([1, 2, 3], [0.9, 0.5, 0.1]),  # rho -1
                 ("gru", "vocu", 1): ([1, 2, 3], [0.9, 0.1, 0.5]),  # rho -0.5
             }
         )
-        table = correlate(slow, score, **SETTINGS)
+        table = correlate(slow, spectrum, score, **SETTINGS)
         assert list(table.columns) == CORRELATION_COLUMNS
-        assert [*zip(table.curriculum, table.predictor, table.search_steps, strict=True)] == [
-            (curriculum, predictor, steps)
+        at_points = [(predictor, 3000) for predictor in ("time_constant", "drift", "diffusion")]
+        assert [*table[CORRELATION_KEY[2:]].itertuples(index=False, name=None)] == [
+            (curriculum, predictor, steps, target)
             for curriculum in ("vocu", "all")
-            for predictor, steps in (("centroid_speed", 0), ("speed", 300), ("speed", 3000))
+            for target in ("extrapolation_score", "lifetime")
+            for predictor, steps in (
+                *(("centroid_speed", 0), ("speed", 300), ("speed", 3000), ("relaxation_speed", 0)),
+                *(*at_points, ("nominal_accuracy", 0)),
+            )
         ]
         found = row(table, "vocu", 300)
         assert found.rho == pytest.approx(stats.spearmanr([1, 2, 3] * 2, [0.9, 0.5, 0.1, 0.9, 0.1, 0.5]).statistic)
@@ -267,28 +372,28 @@ class TestCorrelate:
 
     def test_perfect_and_identical_networks_leave_no_doubt(self):
         speeds = [1, 2, 3, 4]
-        slow, score = tables({("gru", "vocu", seed): (speeds, [0.8, 0.6, 0.4, 0.2]) for seed in range(3)})
-        found = row(correlate(slow, score, **SETTINGS), "vocu", 300)
+        slow, spectrum, score = tables({("gru", "vocu", seed): (speeds, [0.8, 0.6, 0.4, 0.2]) for seed in range(3)})
+        found = row(correlate(slow, spectrum, score, **SETTINGS), "vocu", 300)
         assert (found.rho, found.low, found.high) == pytest.approx((-1, -1, -1))
-        slow, score = tables({("gru", "vocu", seed): (speeds, [0.8, 0.2, 0.4, 0.6]) for seed in range(3)})
-        table = correlate(slow, score, **SETTINGS)
+        slow, spectrum, score = tables({("gru", "vocu", seed): (speeds, [0.8, 0.2, 0.4, 0.6]) for seed in range(3)})
+        table = correlate(slow, spectrum, score, **SETTINGS)
         found = row(table, "vocu", 300)
         assert (found.rho, found.low, found.high) == pytest.approx((-0.2, -0.2, -0.2))
         assert (found.within_rho, found.within_low, found.within_high) == pytest.approx((-0.2, -0.2, -0.2))
         assert row(table, "vocu", 3000).rho == pytest.approx(0.2)
 
     def test_a_zero_speed_is_the_slowest(self):
-        slow, score = tables({("gru", "vocu", seed): ([1, 2, 3], [0.9, 0.5, 0.1]) for seed in (0, 1)})
+        slow, spectrum, score = tables({("gru", "vocu", seed): ([1, 2, 3], [0.9, 0.5, 0.1]) for seed in (0, 1)})
         slow.loc[(slow.search_steps == 300) & (slow.label == 0), "speed"] = 0.0
-        assert row(correlate(slow, score, **SETTINGS), "vocu", 300).rho == pytest.approx(-1)
+        assert row(correlate(slow, spectrum, score, **SETTINGS), "vocu", 300).rho == pytest.approx(-1)
 
     def test_networks_that_have_not_learned_are_left_out_and_counted(self):
         networks = random_networks(["vocu"], 3) | {
             ("gru", "nacu", seed): (np.ones(10), np.zeros(10)) for seed in (0, 1)
         }
         networks |= {("gru", "vocu", 3): (np.arange(1, 11), np.arange(10))}
-        slow, score = tables(networks, learned=[("gru", "vocu", seed) for seed in range(3)])
-        table = correlate(slow, score, **SETTINGS)
+        slow, spectrum, score = tables(networks, learned=[("gru", "vocu", seed) for seed in range(3)])
+        table = correlate(slow, spectrum, score, **SETTINGS)
         alone = correlate(*tables(random_networks(["vocu"], 3)), **SETTINGS)
         assert row(table, "vocu", 300).left_out == 1
         assert row(table, "vocu", 300).drop("left_out").equals(row(alone, "vocu", 300).drop("left_out"))
@@ -299,27 +404,27 @@ class TestCorrelate:
         assert none[["rho", "low", "high", "within_rho", "within_low", "within_high"]].isna().all()
 
     def test_single_network_has_no_interval(self):
-        slow, score = tables({("gru", "vocu", 0): ([1, 2, 3], [0.9, 0.5, 0.1])})
-        found = row(correlate(slow, score, **SETTINGS), "vocu", 300)
+        slow, spectrum, score = tables({("gru", "vocu", 0): ([1, 2, 3], [0.9, 0.5, 0.1])})
+        found = row(correlate(slow, spectrum, score, **SETTINGS), "vocu", 300)
         assert (found.networks, found.points) == (1, 3)
         assert found.rho == found.within_rho == -1
         assert found[["low", "high", "within_low", "within_high"]].isna().all()
 
     def test_constant_scores_have_no_rho(self):
-        slow, score = tables({("gru", "vocu", seed): ([1, 2, 3], [0.5, 0.5, 0.5]) for seed in range(3)})
-        found = row(correlate(slow, score, **SETTINGS), "vocu", 300)
+        slow, spectrum, score = tables({("gru", "vocu", seed): ([1, 2, 3], [0.5, 0.5, 0.5]) for seed in range(3)})
+        found = row(correlate(slow, spectrum, score, **SETTINGS), "vocu", 300)
         assert found[["rho", "low", "high", "within_rho", "within_low", "within_high"]].isna().all()
         assert (found.networks, found.within_networks, found.resamples) == (3, 0, 0)
 
     def test_a_network_of_ties_leaves_the_mean_within_networks(self):
-        slow, score = tables(
+        slow, spectrum, score = tables(
             {
                 ("gru", "vocu", 0): ([1, 2, 3], [0.9, 0.5, 0.1]),
                 ("gru", "vocu", 1): ([1, 2, 3], [0.9, 0.5, 0.1]),
                 ("gru", "vocu", 2): ([1, 2, 3], [0.0, 0.0, 0.0]),
             }
         )
-        found = row(correlate(slow, score, **SETTINGS), "vocu", 300)
+        found = row(correlate(slow, spectrum, score, **SETTINGS), "vocu", 300)
         assert (found.within_rho, found.within_low, found.within_high) == pytest.approx((-1, -1, -1))
         assert (found.networks, found.within_networks) == (3, 2)
         # A resample of three times the third network has no rho: one in 27.
@@ -327,50 +432,99 @@ class TestCorrelate:
 
     def test_panels_do_not_depend_on_each_other_or_on_the_order_of_rows(self):
         networks = random_networks(["vocu", "decu"], 3, cells=("gru", "lstm"))
-        slow, score = tables(networks)
-        table = correlate(slow, score, **SETTINGS)
-        mixed = correlate(slow.sample(frac=1, random_state=0), score.sample(frac=1, random_state=1), **SETTINGS)
+        made = tables(networks)
+        table = correlate(*made, **SETTINGS)
+        mixed = correlate(*(frame.sample(frac=1, random_state=at) for at, frame in enumerate(made)), **SETTINGS)
         pd.testing.assert_frame_equal(table, mixed)
         of_lstm = {key: value for key, value in networks.items() if key[0] == "lstm"}
         alone = correlate(*tables(of_lstm, budgets=(300,)), **SETTINGS)
-        for curriculum in ("vocu", "decu", "all"):
-            assert row(alone, curriculum, 300, "lstm").equals(row(table, curriculum, 300, "lstm"))
+        rows = table[(table.cell == "lstm") & ~((table.predictor == "speed") & (table.search_steps == 3000))]
+        pd.testing.assert_frame_equal(rows.reset_index(drop=True), alone)
 
     def test_more_confidence_is_wider(self):
-        slow, score = tables(random_networks(["vocu", "decu"], 3))
-        wide = row(correlate(slow, score, **SETTINGS), "all", 300)
-        narrow = row(correlate(slow, score, **SETTINGS | {"confidence": 0.5}), "all", 300)
+        made = tables(random_networks(["vocu", "decu"], 3))
+        wide = row(correlate(*made, **SETTINGS), "all", 300)
+        narrow = row(correlate(*made, **SETTINGS | {"confidence": 0.5}), "all", 300)
         assert wide.low < narrow.low < narrow.rho < narrow.high < wide.high
 
+    def test_what_the_spectrum_could_not_tell_of_every_point_has_no_rho(self):
+        slow, spectrum, score = tables(random_networks(["decu", "vocu"], 3))
+        table = correlate(slow, spectrum, score, **SETTINGS)
+        holed = spectrum.assign(drift=spectrum.drift.mask((spectrum.curriculum == "vocu") & (spectrum.label == 2)))
+        found = correlate(slow, holed, score, **SETTINGS)
+        lost = (table.predictor == "drift") & table.curriculum.isin(["vocu", "all"])
+        assert found.loc[lost, ["rho", "low", "high", "within_rho", "within_low", "within_high"]].isna().all(axis=None)
+        assert (found.loc[lost, "within_networks"] == 0).all()
+        assert found.loc[lost, "networks"].tolist() == table.loc[lost, "networks"].tolist()
+        pd.testing.assert_frame_equal(found[~lost], table[~lost])
+        # Of networks that have not learned, nobody asks.
+        made = tables(random_networks(["decu", "vocu"], 3), learned=[("gru", "decu", seed) for seed in range(3)])
+        found = correlate(slow, holed, made[2], **SETTINGS)
+        assert found.rho[(found.predictor == "drift") & (found.curriculum == "all")].notna().all()
+
     def test_only_trained_networks_enter(self):
-        slow, score = tables(random_networks(["vocu"], 3))
-        table = correlate(slow, score, **SETTINGS)
+        slow, spectrum, score = tables(random_networks(["vocu"], 3))
+        table = correlate(slow, spectrum, score, **SETTINGS)
         others = (frame.assign(phase="control") for frame in (slow.assign(speed=1.0), score))
-        more = (pd.concat(pair) for pair in zip((slow, score), others, strict=True))
-        pd.testing.assert_frame_equal(table, correlate(*more, **SETTINGS))
+        more_slow, more_score = (pd.concat(pair) for pair in zip((slow, score), others, strict=True))
+        pd.testing.assert_frame_equal(table, correlate(more_slow, spectrum, more_score, **SETTINGS))
+
+    def test_every_predictor_takes_its_own_column(self):
+        """Each predictor in turn determines the lifetime, in the direction expected of it; no other one does."""
+        rng = np.random.default_rng(5)
+        networks = {("gru", "vocu", seed): (np.ones(6), np.ones(6)) for seed in range(3)}
+        slow, spectrum, score = tables(networks, budgets=(3000,))
+        score["lifetime"] = 100 * np.exp(rng.normal(size=18))
+        scores_of = {
+            "slow_points": slow.assign(speed=rng.random(18), start_speed=rng.random(18)),
+            "spectrum": spectrum.assign(
+                **{name: rng.random(18) for name in ("relaxation_speed", "time_constant", "drift", "diffusion")}
+            ),
+            "scores": score.assign(nominal_accuracy=rng.random(18)),
+        }
+        point = ["seed", "label"]
+        for name, kind in PREDICTORS.items():
+            frames = dict(scores_of)
+            known = frames[kind.table][point].merge(score[[*point, "lifetime"]], on=point).lifetime
+            frames[kind.table] = frames[kind.table].assign(**{kind.column: known.to_numpy() ** kind.sign})
+            table = correlate(*frames.values(), **SETTINGS)
+            here = table[(table.curriculum == "vocu") & (table.target == "lifetime")].set_index("predictor").rho
+            assert here[name] * kind.sign == pytest.approx(1)
+            assert here.drop(name).abs().max() < 0.9
 
     def test_refuses_tables_that_do_not_belong_together(self):
-        slow, score = tables(random_networks(["vocu"], 2))
+        slow, spectrum, score = tables(random_networks(["vocu"], 2))
         with pytest.raises(ValueError, match="table slow_points lacks the columns start_speed"):
-            correlate(slow.drop(columns="start_speed"), score, **SETTINGS)
+            correlate(slow.drop(columns="start_speed"), spectrum, score, **SETTINGS)
+        with pytest.raises(ValueError, match="table spectrum lacks the columns drift, diffusion"):
+            correlate(slow, spectrum.drop(columns=["drift", "diffusion"]), score, **SETTINGS)
         with pytest.raises(ValueError, match="table scores lacks the columns learned"):
-            correlate(slow, score.drop(columns="learned"), **SETTINGS)
+            correlate(slow, spectrum, score.drop(columns="learned"), **SETTINGS)
         with pytest.raises(ValueError, match="table slow_points: 40 rows are there twice"):
-            correlate(pd.concat([slow, slow]), score, **SETTINGS)
+            correlate(pd.concat([slow, slow]), spectrum, score, **SETTINGS)
+        with pytest.raises(ValueError, match="table spectrum: 20 rows are there twice"):
+            correlate(slow, pd.concat([spectrum, spectrum]), score, **SETTINGS)
         with pytest.raises(ValueError, match="has the phases control; expected trained among them"):
-            correlate(slow.assign(phase="control"), score, **SETTINGS)
+            correlate(slow.assign(phase="control"), spectrum, score, **SETTINGS)
         with pytest.raises(ValueError, match="table slow_points: 1 rows with empty cells"):
-            correlate(slow.assign(speed=slow.speed.where(slow.index != 4)), score, **SETTINGS)
+            correlate(slow.assign(speed=slow.speed.where(slow.index != 4)), spectrum, score, **SETTINGS)
+        with pytest.raises(ValueError, match="table spectrum: 1 rows with empty cells"):
+            correlate(slow, spectrum.assign(search_steps=[np.nan] + [3000] * 19), score, **SETTINGS)
         with pytest.raises(ValueError, match=r"lacks search_steps \[300\] for .*seed=0, label=2"):
-            correlate(slow.drop(index=4), score, **SETTINGS)
-        with pytest.raises(ValueError, match=r"disagree about .*seed=1, label=0: only one of them has it"):
-            correlate(slow, score[score.seed == 0], **SETTINGS)
-        without = (frame[(frame.seed == 0) | (frame.label < 9)] for frame in (slow, score))
+            correlate(slow.drop(index=4), spectrum, score, **SETTINGS)
+        for frames in ((slow, spectrum, score[score.seed == 0]), (slow[slow.seed == 0], spectrum, score)):
+            with pytest.raises(ValueError, match=r"slow_points and scores disagree about .*seed=1, label=0: only one"):
+                correlate(*frames, **SETTINGS)
+        with pytest.raises(ValueError, match=r"spectrum and scores disagree about .*seed=1, label=3: only one"):
+            correlate(slow, spectrum[(spectrum.seed == 0) | (spectrum.label < 3)], score, **SETTINGS)
+        with pytest.raises(ValueError, match=r"spectrum has the search budgets \[300, 3000\]; expected one"):
+            correlate(slow, pd.concat([spectrum, spectrum.assign(search_steps=300)]), score, **SETTINGS)
+        without = (frame[(frame.seed == 0) | (frame.label < 9)] for frame in (slow, spectrum, score))
         with pytest.raises(ValueError, match=r"lacks label \[9\] for .*seed=1"):
             correlate(*without, **SETTINGS)
 
     def test_table_survives_its_file(self, tmp_path):
-        slow, score = tables(random_networks(["vocu", "nacu"], 2), learned=[("gru", "vocu", 0), ("gru", "vocu", 1)])
-        table = correlate(slow, score, **SETTINGS)
+        made = tables(random_networks(["vocu", "nacu"], 2), learned=[("gru", "vocu", 0), ("gru", "vocu", 1)])
+        table = correlate(*made, **SETTINGS)
         save_table(tmp_path / "correlation.csv", table)
         pd.testing.assert_frame_equal(load_table(tmp_path / "correlation.csv", CORRELATION_COLUMNS), table, rtol=1e-8)

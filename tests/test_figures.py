@@ -20,6 +20,7 @@ PROTOCOLS = ("vocu", "decu", "nacu")
 DELAYS = (1, 2, 5, 10, 20, 30, 45, 70, 100, 150, 200, 300, 450, 700, 1000)
 BUDGETS = (300, 1000, 3000, 10000)
 CLASSES = range(10)
+PREDICTORS_AT_0 = [(name, 0) for name in ("centroid_speed", "relaxation_speed", "nominal_accuracy")]
 HOLD = {"trained": 120, "control": 115, "centroid": 600, "slow_points": 700}  # delay at which accuracy has halved
 GROWTH = {  # value that grows, and the shares of training at which it does
     "vocu": ("classes", (2, 3, 4, 5, 6, 7, 8, 9, 10), (0, 8, 16, 26, 36, 48, 62, 78, 98)),
@@ -73,8 +74,41 @@ def make_tables(seeds=(0, 1, 2, 3)) -> dict[str, pd.DataFrame]:
         key = {"cell": cell, "curriculum": protocol, "predictor": predictor, "search_steps": budget}
         interval = {"low": rho - 0.15, "high": rho + 0.2}
         rows["correlation"].append(key | {"target": "extrapolation_score", "rho": rho} | interval)
+        # What the figures of the speed and the score must not show.
+        rows["correlation"].append(key | {"target": "lifetime", "rho": 0.99, "low": 0.98, "high": 1.0})
+        other = "drift" if budget else "nominal_accuracy"
+        other_row = {"target": "extrapolation_score", "rho": 0.97, "low": 0.96, "high": 0.98}
+        rows["correlation"].append(key | {"predictor": other} | other_row)
+    rows["predictors"], rows["predictions"] = predictor_rows(rng, seeds)
     rows["trial"] = trial_rows(rng)
     return {name: pd.DataFrame(made) for name, made in rows.items()}
+
+
+def predictor_rows(rng, seeds):
+    """Predictors of lifetimes: the speed is best, the null predictor and the constant know little."""
+    at_points = ("time_constant", "drift", "diffusion")
+    single = [*PREDICTORS_AT_0, *(("speed", budget) for budget in BUDGETS), *((name, 3000) for name in at_points)]
+    joint = [("speed + drift + diffusion", 3000), ("time_constant + drift + diffusion", 3000), ("constant", 0)]
+    compared, predicted = [], []
+    for cell, panel, target in itertools.product(CELLS, ("all", *PROTOCOLS), figures.TARGETS):
+        for model, steps in single if target == "extrapolation_score" else single + joint:
+            rho = np.nan if panel == "nacu" or (model, steps) in joint else rng.uniform(-0.1, 0.8)
+            gain = (
+                np.nan if "nacu" in panel or model == figures.NULL or target != "lifetime" else rng.uniform(-0.1, 0.2)
+            )
+            key = {"cell": cell, "curriculum": panel, "target": target, "predictor": model, "search_steps": steps}
+            interval = {"low": rho - 0.2, "high": rho + 0.15, "gain_low": gain - 0.1, "gain_high": gain + 0.1}
+            compared.append(key | {"rho": rho, "gain": gain} | interval)
+    for key in networks(seeds):
+        for label, (model, steps) in itertools.product(CLASSES, (("speed", 3000), ("speed", 300), ("constant", 0))):
+            learned = key["curriculum"] != "nacu"
+            lifetime = min(1000.0, 120 * np.exp(rng.normal(0, 1))) if learned else 20.0
+            outcome = {"learned": learned, "lifetime": lifetime, "censored": lifetime == 1000}
+            outcome["predicted"] = np.clip(lifetime * np.exp(rng.normal(0, 0.3)), 20, 1000) if learned else np.nan
+            for panel in ("all", key["curriculum"]):
+                where = {"panel": panel, "label": label, "model": model, "search_steps": steps}
+                predicted.append(key | where | outcome)
+    return compared, predicted
 
 
 def trial_rows(rng, steps=20, stimulus=5, response=14, label=3, shape=(8, 8, 1), noise=0.37):
@@ -131,6 +165,7 @@ PANELS = {  # number of panels, x label of the lowest, y label of the first
     "correlation": (2, "speed (per time step)", "extrapolation score"),
     "budget": (2, "search budget (descent steps)", r"$\rho$ of speed and score"),
     "regularisation": (4, "delay (time steps)", "accuracy"),
+    "predictors": (6, "lifetime (steps)", ""),
 }
 
 
@@ -265,16 +300,84 @@ def test_correlation_shows_learned_networks_and_counts_the_others(tables, drawn)
     rows = tables["slow_points"].query("cell == 'gru' and curriculum == 'vocu' and phase == 'trained'")
     assert sorted(marks[0][:, 0]) == pytest.approx(sorted(rows.query("search_steps == 3000")["speed"]))
     assert panel.get_xlabel() == "speed (per time step)\n4 networks not learned, left out"
-    rho = tables["correlation"].query("cell == 'gru' and curriculum == 'all' and search_steps == 3000")["rho"].item()
+    rho = speed_rows(tables).query("curriculum == 'all' and search_steps == 3000")["rho"].item()
     assert f"pooled $\\rho = {rho:.2f}\\ [" in panel.get_title()
     assert legend_labels(figure) == ["VoCu", "DeCu"]
+
+
+def speed_rows(tables):
+    """Rho of the GRU's speed and the extrapolation score."""
+    mine = "cell == 'gru' and target == 'extrapolation_score' and predictor in ('speed', 'centroid_speed')"
+    return tables["correlation"].query(mine)
+
+
+def test_budget_shows_the_speed_and_the_score_alone(tables, drawn):
+    for panel in drawn("budget").axes:
+        shown = np.concatenate([bars.lines[0].get_ydata() for bars in panel.containers])
+        assert len(shown) == 3 * 5 and shown.max() < 0
+    alone = figures.draw("budget", {"correlation": speed_rows(tables)}, STYLE, SETTINGS).axes[0]
+    same = [
+        [bars.lines[0].get_ydata().tolist() for bars in axes.containers] for axes in (alone, drawn("budget").axes[0])
+    ]
+    assert same[0] == same[1]
+
+
+def test_predictors_compares_them_pooled_and_marks_reference_and_null(tables, drawn):
+    figure = drawn("predictors")
+    assert [axes.get_title() for axes in figure.axes[:4]] == [
+        "GRU\nrank correlation",
+        "GRU\ngain in prediction",
+        "GRU\nfrom speed, 3k steps",
+        "LSTM\nrank correlation",
+    ]
+    ranks, gains = figure.axes[:2]
+    names = [text.get_text() for text in ranks.get_yticklabels()]
+    assert names == [
+        *("speed, centroid", "speed, 300 steps", "speed, 1k steps", "speed, 3k steps", "speed, 10k steps"),
+        *("speed, relaxing", "time constant", "drift", "diffusion", "accuracy at $T_{max}$"),
+        *("speed + noise", "time const. + noise", "constant"),
+    ]
+    assert [text.get_text() for text in ranks.get_yticklabels() if text.get_fontweight() == "bold"] == [
+        "speed, 3k steps"
+    ]
+    here = tables["predictors"].query("cell == 'gru' and curriculum == 'all'").set_index(["predictor", "search_steps"])
+    for bars, target in zip(ranks.containers, figures.TARGETS, strict=True):
+        rho = here[here["target"] == target]["rho"].dropna()
+        heights = [float(height) for height in bars.lines[0].get_ydata()]
+        shown = dict(zip(map(round, heights), bars.lines[0].get_xdata(), strict=True))
+        assert [shown[-3], shown[-8], shown[-9]] == [*rho[[("speed", 3000), ("diffusion", 3000), (figures.NULL, 0)]]]
+        assert len(shown) == 10
+        assert heights[0] != round(heights[0])  # the two targets lie side by side
+    gain = here[here["target"] == "lifetime"]["gain"]
+    shown = dict(zip(gains.lines[-1].get_ydata(), gains.lines[-1].get_xdata(), strict=True))
+    assert (shown[-3], shown[-12]) == (gain["speed", 3000], gain["constant", 0])
+    assert len(shown) == 12 and -9 not in shown  # of the null predictor on itself there is none
+    for panel in (ranks, gains):
+        (band,) = [patch for patch in panel.patches if patch.get_label() == "null predictor"]
+        assert band.get_y() == -9.5 and band.get_height() == 1
+
+
+def test_predictors_shows_left_out_networks_and_marks_what_is_censored(tables, drawn):
+    panel = drawn("predictors").axes[2]
+    rows = tables["predictions"].query("cell == 'gru' and panel == 'all' and model == 'speed' and search_steps == 3000")
+    rows = rows[rows["learned"]]
+    filled = [marks for marks in panel.collections if len(marks.get_facecolors())]
+    hollow = [marks for marks in panel.collections if not len(marks.get_facecolors())]
+    for marks, censored in ((filled, False), (hollow, True)):
+        expected = rows[rows["censored"] == censored][["lifetime", "predicted"]].to_numpy()
+        shown = np.concatenate([points.get_offsets() for points in marks])
+        assert len(shown) == len(expected) > 0
+        np.testing.assert_allclose(sorted(map(tuple, shown)), sorted(map(tuple, expected)))
+    assert panel.get_xscale() == panel.get_yscale() == "log"
+    assert panel.get_xlim() == panel.get_ylim()
+    assert "outlasts the longest delay" in legend_labels(drawn("predictors"))
 
 
 def test_budget_puts_the_centroid_before_the_budgets(tables, drawn):
     panel = drawn("budget").axes[0]
     assert [label.get_text() for label in panel.get_xticklabels()] == ["centroid", "300", "1k", "3k", "10k"]
     assert sorted(panel.get_xticks()) == list(panel.get_xticks())
-    pooled = tables["correlation"].query("cell == 'gru' and curriculum == 'all' and search_steps > 0")
+    pooled = speed_rows(tables).query("curriculum == 'all' and search_steps > 0")
     line = next(bars for bars in panel.containers if bars.get_label() == "all protocols")
     assert line.lines[0].get_ydata() == pytest.approx(pooled["rho"].to_numpy())
 
@@ -315,7 +418,7 @@ def test_one_cell_one_protocol(name, tables):
         for key, frame in tables.items()
         if key != "trial"
     }
-    assert len(draw(name, table).axes) == (4 if name == "trial" else 1)
+    assert len(draw(name, table).axes) == {"trial": 4, "predictors": 3}.get(name, 1)
 
 
 def test_nothing_learned_is_said(tables):
@@ -327,6 +430,12 @@ def test_nothing_learned_is_said(tables):
         assert texts(panel) == "no network learned"
         assert panel.get_title().endswith("rho not computed")
         assert "12 networks not learned, left out" in panel.get_xlabel()
+    nothing = {
+        "predictors": tables["predictors"].assign(**dict.fromkeys(("rho", "low", "high", "gain"), np.nan)),
+        "predictions": tables["predictions"].assign(learned=False, predicted=np.nan),
+    }
+    for panel in draw("predictors", nothing).axes:
+        assert " ".join(texts(panel).split()) == "not computed: too few networks learned"
     for panel in draw("budget", unlearned).axes:
         assert texts(panel) == "rho not computed:\ntoo few networks learned"
 

@@ -28,9 +28,11 @@ FIRST_BLOCK = list(BLOCKS)[:1]  # its first network is the one that pictures sho
 TABLES = ["training", "extrapolation", "slow_points", "spectrum", "portraits"]  # joined from those of blocks
 CLASSES = len(sources.class_names(config["dataset"]))
 NUMBERS = Path(RESULTS, "tables", "numbers.json")
+PREDICTOR_NUMBERS = Path(RESULTS, "tables", "predictors.json")
 SETTINGS = dict(config)  # as validated; what follows adds to `config` for the report alone
-if NUMBERS.is_file():
-    config["numbers"] = json.loads(NUMBERS.read_text())  # the captions state them
+for name, path in {"numbers": NUMBERS, "predictors": PREDICTOR_NUMBERS}.items():
+    if path.is_file():
+        config[name] = json.loads(path.read_text())  # the captions state them
 
 
 wildcard_constraints:

@@ -2,6 +2,7 @@ rule correlate:
     input:
         extrapolation=f"{RESULTS}/tables/extrapolation.csv",
         slow_points=f"{RESULTS}/tables/slow_points.csv",
+        spectrum=f"{RESULTS}/tables/spectrum.csv",
         library=library("correlate"),
     output:
         scores=report(
@@ -30,6 +31,6 @@ rule correlate:
         correlate=config["correlate"],
         max_delay=MAX_DELAY,
     message:
-        "Speed of slow points against extrapolation"
+        "Speed of slow points, and other predictors, against extrapolation and lifetime"
     script:
         "../scripts/correlate.py"

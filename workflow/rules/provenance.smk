@@ -5,7 +5,7 @@ PROVENANCE = Path(RESULTS, "provenance.json")
 BEFORE = planning.written(PROVENANCE)
 # Of this run's jobs alone: the folder may hold those of seeds and protocols that are no longer configured.
 BENCHMARKS = [
-    *(str(rule.benchmark) for rule in (rules.dataset, rules.trials, rules.correlate, rules.claims)),
+    *(str(rule.benchmark) for rule in (rules.dataset, rules.trials, rules.correlate, rules.predictors, rules.claims)),
     *per_block(rules.train_block.benchmark, ["train"]),
     *per_block(rules.regularise_block.benchmark, ["regularise"]),
     *per_block(rules.slow_points_block.benchmark),

@@ -1,7 +1,7 @@
-"""Scores per network and class, and how the speed of slow points goes with them."""
+"""Scores per network and class, and how the speed of slow points and other predictors go with them."""
 
 from memrnn import record
-from memrnn.correlate import EXTRAPOLATION_COLUMNS, SLOW_POINT_COLUMNS, correlate, scores
+from memrnn.correlate import EXTRAPOLATION_COLUMNS, SLOW_POINT_COLUMNS, SPECTRUM_COLUMNS, correlate, scores
 
 log = record.log_to(snakemake.log[0], "correlate")
 settings = snakemake.params.correlate
@@ -15,6 +15,7 @@ record.save_table(snakemake.output.scores, table)
 
 correlation = correlate(
     record.load_table(snakemake.input.slow_points, SLOW_POINT_COLUMNS),
+    record.load_table(snakemake.input.spectrum, SPECTRUM_COLUMNS),
     table,
     resamples=settings["resamples"],
     confidence=settings["confidence"],
@@ -23,7 +24,7 @@ correlation = correlate(
 record.save_table(snakemake.output.correlation, correlation)
 for row in correlation.itertuples():
     log.info(
-        "%s %s, %s at %d search steps: rho %.2f [%.2f, %.2f] from %d networks, %d left out",
-        *(row.cell, row.curriculum, row.predictor, row.search_steps, row.rho, row.low, row.high),
+        "%s %s, %s at %d search steps and %s: rho %.2f [%.2f, %.2f] from %d networks, %d left out",
+        *(row.cell, row.curriculum, row.predictor, row.search_steps, row.target, row.rho, row.low, row.high),
         *(row.networks, row.left_out),
     )

@@ -53,10 +53,12 @@ from scipy import stats
 
 from memrnn.correlate import (
     CORRELATION_COLUMNS,
+    CORRELATION_KEY,
     INTERVAL_COLUMNS,
     POINT,
     SCORE_COLUMNS,
     SLOW_POINT_COLUMNS,
+    about_speed,
     check_table,
     only_trained,
 )
@@ -166,8 +168,8 @@ def judge(
     read_out = by_protocol(shares, "readout", share_interval)
     distinct = by_protocol(shares, "distinct", share_interval)
     speed, start_speed = (by_protocol(shares, column, median) for column in ("speed", "start_speed"))
-    rho = correlation[(correlation.predictor == "speed") & (correlation.search_steps == search_steps)]
-    rho = rho.rename(columns={"rho": "value"})
+    rho = about_speed(correlation)
+    rho = rho[(rho.predictor == "speed") & (rho.search_steps == search_steps)].rename(columns={"rho": "value"})
     gain = regularisation_gains(means, confidence)
 
     margin, most = f"within ±{nominal_margin:g}", f"low > {majority:g}"
@@ -349,7 +351,7 @@ def numbers(
 
     spreads = by_protocol(trained, "extrapolation_score", partial(spread_interval, confidence=confidence))
     extrapolation = levels("extrapolation_score").assign(sd=spreads.value)
-    rho = correlation.drop(columns=["dataset", "target", "resamples"])
+    rho = about_speed(correlation).drop(columns=["dataset", "target", "resamples"])
     judged = (rho.predictor == "speed") & (rho.search_steps == settings["search_steps"])
     return {
         "verdicts": dict(zip(claims.claim, claims.verdict, strict=True)),
@@ -434,7 +436,7 @@ def _check(scores: pd.DataFrame, correlation: pd.DataFrame, slow_points: pd.Data
     """Refuse tables that `judge` could not use, or that do not belong together."""
     check_table(scores, "scores", SCORE_COLUMNS, POINT)
     check_table(slow_points, "slow_points", SLOW_POINT_COLUMNS, [*POINT, "search_steps"])
-    check_table(correlation, "correlation", CORRELATION_COLUMNS, CORRELATION_COLUMNS[:5], may_be_empty=INTERVAL_COLUMNS)
+    check_table(correlation, "correlation", CORRELATION_COLUMNS, CORRELATION_KEY, may_be_empty=INTERVAL_COLUMNS)
     if scores.dataset.nunique() > 1:
         raise ValueError(
             f"table scores has the datasets {', '.join(sorted(scores.dataset.unique()))}; expected one, because a "

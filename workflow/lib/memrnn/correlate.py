@@ -1,4 +1,7 @@
-"""Does the speed of the slow points predict extrapolation? Scores per class, and rank correlations with their doubt.
+"""Does the speed of the slow points predict memory? Scores per class, and rank correlations with their doubt.
+
+Two targets: the extrapolation score and the memory's lifetime (`scores`). Several predictors (`PREDICTORS`), of which
+the paper's is `speed`; which of them is best, the module `predictors` asks.
 
 Intervals. The independent unit is the network: the ten classes of one network share its weights. The bootstrap
 therefore resamples whole networks, within each protocol, because the design fixes how many networks a protocol has. Its
@@ -16,7 +19,7 @@ Needs no torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,15 +32,40 @@ NETWORK = ["dataset", "cell", "curriculum", "phase", "seed"]
 POINT = [*NETWORK, "label"]
 EXTRAPOLATION_COLUMNS = [*POINT, "delay", "accuracy"]
 SLOW_POINT_COLUMNS = [*POINT, "search_steps", "speed", "readout", "start_speed", "nearest_distance"]
-SCORE_COLUMNS = [*POINT, "nominal_accuracy", "extrapolation_score", "learned"]
+SPECTRUM_COLUMNS = [*POINT, "search_steps", "relaxation_speed", "time_constant", "drift", "diffusion"]
+SCORE_COLUMNS = [*POINT, "nominal_accuracy", "extrapolation_score", "lifetime", "lifetime_censored", "learned"]
+CORRELATION_KEY = ["dataset", "cell", "curriculum", "predictor", "search_steps", "target"]
 CORRELATION_COLUMNS = [
-    *("dataset", "cell", "curriculum", "predictor", "search_steps"),  # together they name a row
-    *("target", "rho", "low", "high", "networks", "points"),
+    *CORRELATION_KEY,
+    *("rho", "low", "high", "networks", "points"),
     *("left_out", "within_rho", "within_low", "within_high", "within_networks", "resamples"),
 ]
 # Empty where they cannot be computed.
 INTERVAL_COLUMNS = ["rho", "low", "high", "within_rho", "within_low", "within_high"]
 DECIMALS = 7  # of scores: finer than one trial in any run, coarser than the tables' nine digits
+TARGETS = ("extrapolation_score", "lifetime")
+
+
+class Predictor(NamedTuple):
+    """A quantity that may tell how long a memory lasts."""
+
+    sign: int  # of the rho expected with a target: -1 where less of it should mean a longer memory
+    table: str  # slow_points, spectrum or scores
+    column: str  # of that table
+    at_budget: bool  # belongs to a search budget; what does not is reported at budget 0
+    logarithmic: bool  # enters a regression by its logarithm
+
+
+PREDICTORS = {
+    "centroid_speed": Predictor(-1, "slow_points", "start_speed", at_budget=False, logarithmic=True),
+    "speed": Predictor(-1, "slow_points", "speed", at_budget=True, logarithmic=True),
+    "relaxation_speed": Predictor(-1, "spectrum", "relaxation_speed", at_budget=False, logarithmic=True),
+    "time_constant": Predictor(+1, "spectrum", "time_constant", at_budget=True, logarithmic=True),
+    "drift": Predictor(-1, "spectrum", "drift", at_budget=True, logarithmic=True),
+    "diffusion": Predictor(-1, "spectrum", "diffusion", at_budget=True, logarithmic=True),
+    # The null predictor: what anybody knows without looking at the dynamics.
+    "nominal_accuracy": Predictor(+1, "scores", "nominal_accuracy", at_budget=False, logarithmic=False),
+}
 
 
 class Estimate(NamedTuple):
@@ -88,7 +116,7 @@ def check_table(
 
 
 def scores(extrapolation: pd.DataFrame, max_delay: int, learned_accuracy: float) -> pd.DataFrame:
-    """Two numbers per network and class: accuracy at the nominal delay, and the extrapolation score.
+    """Per network and class: accuracy at the nominal delay, extrapolation score, and the memory's lifetime.
 
     Args:
         extrapolation: the table of the extrapolate stage; one row per network, class and delay.
@@ -96,8 +124,10 @@ def scores(extrapolation: pd.DataFrame, max_delay: int, learned_accuracy: float)
         learned_accuracy: mean accuracy over classes at `max_delay` from which a network counts as having learned.
     Returns:
         SCORE_COLUMNS, sorted, one row per network and class. `nominal_accuracy` is the accuracy at `max_delay`;
-        `extrapolation_score` the mean accuracy over the delays above it, to DECIMALS decimals; `learned` is judged on
-        the rows of phase `trained` and holds for every phase of that network.
+        `extrapolation_score` the mean accuracy over the delays above it, `lifetime` (time steps, see `lifetimes`) the
+        delay at which it has fallen half-way to chance, 1 / classes, both to DECIMALS decimals; `lifetime_censored`
+        marks those that outlast the longest delay. `learned` is judged on the rows of phase `trained` and holds for
+        every phase of that network.
     Raises:
         ValueError: columns or delays are missing, rows are doubled, a network lacks a class or a delay, or a network
             was trained on (phase control, centroid, slow_points) that has no rows of phase `trained`.
@@ -112,11 +142,17 @@ def scores(extrapolation: pd.DataFrame, max_delay: int, learned_accuracy: float)
             "steps) among them and at least one above it. Add them to the delays of the configuration."
         )
     _complete(accuracy, "extrapolation", "delay")
-    _complete(accuracy.iloc[:, 0].unstack("label"), "extrapolation", "label")
+    classes = accuracy.iloc[:, 0].unstack("label")
+    _complete(classes, "extrapolation", "label")
     # Rounding makes equal shares of right answers equal numbers again, which sums in floating point need not be: ranks
     # and thresholds see the difference.
     score = accuracy.loc[:, longer].mean(axis=1).round(DECIMALS)
-    table = pd.DataFrame({"nominal_accuracy": accuracy[max_delay], "extrapolation_score": score}).reset_index()
+    table = pd.DataFrame({"nominal_accuracy": accuracy[max_delay], "extrapolation_score": score})
+    from_nominal = accuracy.loc[:, accuracy.columns >= max_delay]
+    table["lifetime"], table["lifetime_censored"] = lifetimes(
+        from_nominal.to_numpy(), from_nominal.columns.to_numpy(), chance=1 / classes.shape[1]
+    )
+    table = table.reset_index()
 
     origin = ["dataset", "cell", "curriculum", "seed"]
     trained = table[table.phase == "trained"].groupby(origin).nominal_accuracy.mean().round(DECIMALS)
@@ -129,6 +165,39 @@ def scores(extrapolation: pd.DataFrame, max_delay: int, learned_accuracy: float)
             "because whether a network has learned is judged before it is trained on. Run the extrapolate stage again."
         )
     return table.astype({"learned": bool})[SCORE_COLUMNS].sort_values(POINT, ignore_index=True)
+
+
+def lifetimes(accuracy: np.ndarray, delays: np.ndarray, chance: float) -> tuple[np.ndarray, np.ndarray]:
+    """Delays at which accuracies have fallen half-way from where they begin to chance.
+
+    The lifetime is the first crossing of (accuracy at the first delay + chance) / 2, on straight lines in accuracy
+    against the logarithm of the delay between measured delays. An accuracy that falls no further than above that within
+    the measured delays outlasts them: its lifetime is the longest of them, and censored. A class that is no better than
+    chance to begin with has no memory to lose: its lifetime is the first delay, the shortest there is, and only such a
+    class has it.
+
+    Args:
+        accuracy: (points, delays), as shares.
+        delays: (delays,) in time steps, ascending, the first the nominal one.
+        chance: accuracy of a guess, as a share.
+    Returns:
+        lifetimes (points,) in time steps, to DECIMALS decimals, and whether they are censored (points,).
+    Source: ours.
+    """
+    # Rounded like the scores: otherwise an accuracy that equals the level could miss it by a rounding error.
+    accuracy = accuracy.round(DECIMALS)
+    level = ((accuracy[:, 0] + chance) / 2).round(DECIMALS)
+    fallen = accuracy[:, 1:] <= level[:, None]  # (points, delays - 1)
+    hopeless = accuracy[:, 0] <= round(chance, DECIMALS)
+    censored = ~fallen.any(axis=1) & ~hopeless
+    after = fallen.argmax(axis=1) + 1  # (points,) index of the first delay past the crossing; 1 where there is none
+    points = np.arange(len(accuracy))
+    above, below = accuracy[points, after - 1], accuracy[points, after]
+    share = np.divide(above - level, above - below, out=np.zeros(len(accuracy)), where=~censored & ~hopeless)
+    logs = np.log(delays)
+    crossing = np.exp(logs[after - 1] + share * (logs[after] - logs[after - 1]))
+    found = np.where(hopeless, delays[0], np.where(censored, delays[-1], crossing))
+    return found.round(DECIMALS), censored
 
 
 def rank_correlation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -148,19 +217,53 @@ def rank_correlation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.divide((a * b).sum(-1), scale, out=np.full(scale.shape, np.nan), where=scale > 0)
 
 
+def pooled_rho(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Spearman's rho over all points of resampled networks, as a statistic for `bootstrap`.
+
+    The same number as `rank_correlation` of the resample's points, from how often each network was drawn: the rank of a
+    value is the weight of the values below it, and half that of those equal to it. Sums of halves are exact in floating
+    point, so the two agree to the last bit; this one needs no sorting.
+
+    Args:
+        x, y: (networks, classes), of one shape.
+    Returns:
+        (resamples, networks) indices of networks -> (resamples,) rho, NaN where x or y is constant.
+    """
+    networks, classes = x.shape
+
+    def below(values: np.ndarray) -> np.ndarray:  # (networks, points): what each network adds to the rank of each point
+        flat = values.ravel()
+        less = (flat[:, None] < flat) + 0.5 * (flat[:, None] == flat)
+        return less.reshape(networks, classes, flat.size).sum(axis=1)
+
+    below_x, below_y = below(x), below(y)
+
+    def rho(drawn: np.ndarray) -> np.ndarray:
+        first = networks * np.arange(len(drawn))[:, None]
+        counts = np.bincount((drawn + first).ravel(), minlength=networks * len(drawn)).reshape(len(drawn), networks)
+        middle = drawn.shape[1] * classes / 2  # the mean rank, less the half that `below` leaves out
+        a, b = counts @ below_x - middle, counts @ below_y - middle  # (resamples, points)
+        weights = np.repeat(counts, classes, axis=1)
+        scale = np.sqrt((weights * a * a).sum(-1) * (weights * b * b).sum(-1))
+        return np.divide((weights * a * b).sum(-1), scale, out=np.full(scale.shape, np.nan), where=scale > 0)
+
+    return rho
+
+
 def bootstrap(
     statistic: Callable[[np.ndarray], np.ndarray],
     strata: np.ndarray,
     seed: np.random.SeedSequence,
     resamples: int,
     confidence: float,
+    bounds: tuple[float, float] = (-1.0, 1.0),
 ) -> Estimate:
-    """A correlation and its interval, by resampling networks with replacement within each stratum.
+    """A statistic and its interval, by resampling networks with replacement within each stratum.
 
-    The interval is value -+ t * sqrt(N / df) * e, cut to [-1, 1]: e is the standard deviation over the resamples, N the
-    number of networks, df = N - number of strata, t the quantile of Student's t with df degrees of freedom. The root
-    undoes the bootstrap's bias (each stratum's variance is taken about its own mean); for a plain mean over one stratum
-    all of it is the t interval of that mean. Why not percentiles: see the module's text.
+    The interval is value -+ t * sqrt(N / df) * e, cut to `bounds`: e is the standard deviation over the resamples, N
+    the number of networks, df = N - number of strata, t the quantile of Student's t with df degrees of freedom. The
+    root undoes the bootstrap's bias (each stratum's variance is taken about its own mean); for a plain mean over one
+    stratum all of it is the t interval of that mean. Why not percentiles: see the module's text.
 
     A resample in which the statistic is undefined (all values tied) is left out of e and not counted. Where no stratum
     has two networks there is a value without an interval (NaN); where the statistic itself is undefined there is none.
@@ -171,6 +274,7 @@ def bootstrap(
         seed: stream of the resampling; the same stream and strata draw the same resamples.
         resamples: how many to draw.
         confidence: coverage aimed at, as a share.
+        bounds: least and greatest value that the statistic can have; by default a correlation's.
     """
     networks = np.arange(len(strata))
     groups = [networks[strata == stratum] for stratum in np.unique(strata)]
@@ -186,77 +290,173 @@ def bootstrap(
         return Estimate(value, np.nan, np.nan, 0)
     error = replicates.std(ddof=1) * np.sqrt(len(networks) / freedom)
     half = stats.t.ppf((1 + confidence) / 2, freedom) * error
-    return Estimate(value, max(value - half, -1.0), min(value + half, 1.0), len(replicates))
+    return Estimate(value, max(value - half, bounds[0]), min(value + half, bounds[1]), len(replicates))
+
+
+def bootstrap_mean(
+    values: np.ndarray,
+    strata: np.ndarray,
+    seed: np.random.SeedSequence,
+    resamples: int,
+    confidence: float,
+    bounds: tuple[float, float] = (-1.0, 1.0),
+) -> Estimate:
+    """`bootstrap` of a mean over networks, of those that have a value.
+
+    Args:
+        values: (networks,), NaN where a network has none.
+    """
+    defined = ~np.isnan(values)
+    single = values[defined]
+    return bootstrap(lambda drawn: single[drawn].mean(axis=1), strata[defined], seed, resamples, confidence, bounds)
 
 
 def correlate(
-    slow_points: pd.DataFrame, scores: pd.DataFrame, *, resamples: int, confidence: float, seed: int
+    slow_points: pd.DataFrame,
+    spectrum: pd.DataFrame,
+    scores: pd.DataFrame,
+    *,
+    resamples: int,
+    confidence: float,
+    seed: int,
 ) -> pd.DataFrame:
-    """Spearman's rho of log10 speed and extrapolation score, for every cell, protocol and predictor.
+    """Spearman's rho of every predictor and target, for every cell and protocol.
 
     A point is one class of one network of phase `trained`; networks that have not learned are left out and counted. Rho
-    sees ranks only, so the speed stands for its logarithm and a speed of zero is no trouble. Curriculum `all` pools the
-    protocols of a cell; its resamples draw networks within each protocol. `within_rho` is the mean over networks of the
-    rho across one network's classes, with an interval from the same resamples; a network whose classes are all tied has
-    no rho and does not enter it, and `within_networks` counts those that have one.
+    sees ranks only, so a quantity stands for its logarithm and a speed of zero is no trouble; censored lifetimes are
+    tied at the longest delay. Curriculum `all` pools the protocols of a cell; its resamples draw networks within each
+    protocol. `within_rho` is the mean over networks of the rho across one network's classes, with an interval from the
+    same resamples; a network whose classes are all tied has no rho and does not enter it, and `within_networks` counts
+    those that have one.
 
     Args:
         slow_points: the table of the slow-point stage; one row per network, class and search budget.
+        spectrum: the table of the spectrum stage; one row per network and class.
         scores: what `scores` returned.
         resamples, confidence: of the bootstrap.
         seed: of the bootstrap; each panel (dataset, cell, curriculum) draws from its own stream, so its numbers do not
-            depend on the other panels, and its predictors share their resamples.
+            depend on the other panels, and its predictors and targets share their resamples.
     Returns:
-        CORRELATION_COLUMNS. predictor `speed` at every stored budget (`search_steps`, in steps of Adam), and
-        `centroid_speed`, the speed where the search starts, with search_steps 0. `networks` and `points` entered,
-        `left_out` networks have not learned, `resamples` is the number behind low and high. What cannot be computed
-        is NaN.
+        CORRELATION_COLUMNS. Every predictor of PREDICTORS: `speed` at every stored budget (`search_steps`, in steps of
+        Adam), what was measured at the slow points at the spectrum's budget, and the rest with search_steps 0; with
+        every target of TARGETS. `networks` and `points` entered, `left_out` networks have not learned, `resamples` is
+        the number behind low and high. What cannot be computed is NaN, such as the rho of a predictor that the
+        spectrum could not tell of every point.
     Raises:
-        ValueError: columns or phase `trained` are missing, rows are doubled, or the two tables are not about the same
+        ValueError: columns or phase `trained` are missing, rows are doubled, or the tables are not about the same
             networks and classes.
     """
-    check_table(slow_points, "slow_points", SLOW_POINT_COLUMNS, [*POINT, "search_steps"])
-    check_table(scores, "scores", SCORE_COLUMNS, POINT)
-    points = only_trained(slow_points, "slow_points")
-    speeds = points.pivot(index=POINT, columns="search_steps", values="speed")
-    _complete(speeds, "slow_points", "search_steps")
-    # Every budget starts at the same centroid, so any one of them knows its speed.
-    speeds[0] = points[points.search_steps == points.search_steps.max()].set_index(POINT).start_speed
-    targets = only_trained(scores, "scores").set_index(POINT)[["extrapolation_score", "learned"]]
-    odd = speeds.index.symmetric_difference(targets.index)
-    if len(odd):
-        raise ValueError(
-            f"tables slow_points and scores disagree about {_describe(odd.to_frame())}: only one of them has it. "
-            "Run the slow-point and extrapolate stages again."
-        )
-
-    table = speeds.join(targets)
     rows = []
-    for (dataset, cell), of_cell in table.groupby(["dataset", "cell"]):
-        curricula = of_cell.index.unique("curriculum").sort_values()
-        for curriculum in [*curricula, "all"]:
-            panel = of_cell if curriculum == "all" else of_cell.xs(curriculum, level="curriculum", drop_level=False)
-            source = stream(seed, "correlate", str(dataset), str(cell), str(curriculum))
-            learned = panel[panel.learned]
-            counts = {
-                "networks": _count_networks(learned),
-                "points": len(learned),
-                "left_out": _count_networks(panel) - _count_networks(learned),
-            }
-            score = learned.extrapolation_score.unstack("label")  # networks x classes
-            _complete(score, "slow_points", "label")
-            for steps in speeds.columns.sort_values():
-                speed = learned[steps].unstack("label")
-                rho, within, defined = _associate(speed.to_numpy(), score, source, resamples, confidence)
+    for panel in panels(slow_points, spectrum, scores):
+        source = panel.stream(seed)
+        for target in TARGETS:
+            for predictor, steps in panel.predictors.columns:
+                rho, within, defined = _associate(
+                    panel.grid(panel.predictors[predictor, steps]), panel.grid(panel.scores[target]),
+                    panel.strata, source, resamples, confidence,
+                )  # fmt: skip
                 rows.append(
-                    {"dataset": dataset, "cell": cell, "curriculum": curriculum}
-                    | {"predictor": "speed" if steps else "centroid_speed", "search_steps": steps}
-                    | {"target": "extrapolation_score", "rho": rho.value, "low": rho.low, "high": rho.high}
+                    panel.key
+                    | {"predictor": predictor, "search_steps": steps, "target": target}
+                    | {"rho": rho.value, "low": rho.low, "high": rho.high}
                     | {"within_rho": within.value, "within_low": within.low, "within_high": within.high}
                     | {"within_networks": defined, "resamples": rho.resamples}
-                    | counts
+                    | panel.counts
                 )
     return pd.DataFrame(rows)[CORRELATION_COLUMNS]
+
+
+def about_speed(correlation: pd.DataFrame) -> pd.DataFrame:
+    """The rows that claim C3 is about: rho of the points' or the centroids' speed and the extrapolation score."""
+    return correlation[
+        correlation.predictor.isin(["centroid_speed", "speed"]) & (correlation.target == "extrapolation_score")
+    ]
+
+
+class Panel(NamedTuple):
+    """The points of one cell and protocol, or of all protocols of a cell, from the networks that have learned."""
+
+    key: dict[str, str]  # dataset, cell, curriculum (or all)
+    predictors: pd.DataFrame  # one row per point, one column per (predictor, search_steps)
+    scores: pd.DataFrame  # the same points, the columns of the scores
+    everyone: pd.DataFrame  # the columns of the scores for all networks, whether they have learned or not
+
+    @property
+    def networks(self) -> pd.MultiIndex:
+        """Keys of the networks, in the order of `grid`'s rows."""
+        return self.scores.index.droplevel("label").unique()
+
+    @property
+    def strata(self) -> np.ndarray:
+        """(networks,) protocol of each network."""
+        return self.networks.get_level_values("curriculum").to_numpy()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Networks and points that enter, and networks left out because they have not learned."""
+        networks, trained = len(self.networks), _count_networks(self.everyone)
+        return {"networks": networks, "points": len(self.scores), "left_out": trained - networks}
+
+    def grid(self, values: pd.Series) -> np.ndarray:
+        """(networks, classes) from one value per point."""
+        return values.unstack("label").to_numpy()
+
+    def stream(self, seed: int) -> np.random.SeedSequence:
+        """Of its resampling."""
+        return stream(seed, "correlate", *map(str, self.key.values()))
+
+
+def panels(slow_points: pd.DataFrame, spectrum: pd.DataFrame, scores: pd.DataFrame) -> Iterator[Panel]:
+    """Every cell and protocol, and every cell with its protocols pooled (curriculum `all`).
+
+    Args and Raises: as `correlate`.
+    """
+    check_table(slow_points, "slow_points", SLOW_POINT_COLUMNS, [*POINT, "search_steps"])
+    check_table(spectrum, "spectrum", SPECTRUM_COLUMNS, [*POINT, "search_steps"], may_be_empty=SPECTRUM_COLUMNS[7:])
+    check_table(scores, "scores", SCORE_COLUMNS, POINT)
+    tables = {
+        name: only_trained(frame, name).set_index(POINT).sort_index()
+        for name, frame in [("slow_points", slow_points), ("spectrum", spectrum), ("scores", scores)]
+    }
+    budgets = tables["spectrum"].search_steps.unique()
+    if len(budgets) > 1:
+        raise ValueError(
+            f"table spectrum has the search budgets {sorted(budgets.tolist())}; expected one, whose points were "
+            "examined. Run the spectrum stage again."
+        )
+    points = tables["scores"]
+    predictors = _predictors(tables)
+    for (dataset, cell), of_cell in points.groupby(["dataset", "cell"]):
+        for curriculum in [*of_cell.index.unique("curriculum").sort_values(), "all"]:
+            here = of_cell if curriculum == "all" else of_cell.xs(curriculum, level="curriculum", drop_level=False)
+            learned = here[here.learned]
+            _complete(learned.learned.astype("object").unstack("label"), "scores", "label")
+            key = {"dataset": dataset, "cell": cell, "curriculum": curriculum}
+            yield Panel(key, predictors.loc[learned.index], learned, here)
+
+
+def _predictors(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """One row per point and one column per (predictor, search_steps), from tables indexed by POINT."""
+    points = tables["scores"].index
+    found = {}
+    for name, kind in PREDICTORS.items():
+        table = tables[kind.table]
+        values = table.assign(search_steps=0) if kind.table == "scores" else table
+        values = values.set_index("search_steps", append=True)[kind.column].unstack("search_steps")
+        odd = values.index.symmetric_difference(points)
+        if len(odd):
+            raise ValueError(
+                f"tables {kind.table} and scores disagree about {_describe(odd.to_frame())}: only one of them has it. "
+                "Run the slow-point, spectrum and extrapolate stages again."
+            )
+        if kind.table == "slow_points":
+            _complete(values, kind.table, "search_steps")
+        budgets = values.columns.sort_values()
+        if kind.at_budget:
+            found |= {(name, steps): values[steps] for steps in budgets}
+        else:
+            found[name, 0] = values[budgets[-1]]  # the same at any budget: every search starts at the same centroid
+    return pd.DataFrame(found).rename_axis(columns=["predictor", "search_steps"])
 
 
 def only_trained(frame: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -275,25 +475,22 @@ def only_trained(frame: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def _associate(
-    speed: np.ndarray, score: pd.DataFrame, source: np.random.SeedSequence, resamples: int, confidence: float
+    predictor: np.ndarray,
+    target: np.ndarray,
+    strata: np.ndarray,
+    source: np.random.SeedSequence,
+    resamples: int,
+    confidence: float,
 ) -> tuple[Estimate, Estimate, int]:
-    """Pooled and mean within-network rho of speed and score, each networks x classes, and how many have the latter."""
-    protocols = score.index.get_level_values("curriculum").to_numpy()
-    target = score.to_numpy()
-
-    def pooled(drawn: np.ndarray) -> np.ndarray:
-        flat = (len(drawn), -1)  # (resamples, networks, classes) -> (resamples, points)
-        return rank_correlation(speed[drawn].reshape(flat), target[drawn].reshape(flat))
-
-    if not speed.size:
+    """Pooled and mean within-network rho of a predictor and a target, each networks x classes, and how many have the
+    latter."""
+    if not predictor.size or np.isnan(predictor).any():
         return NOT_COMPUTABLE, NOT_COMPUTABLE, 0
-    single = rank_correlation(speed, target)  # (networks,)
-    defined = ~np.isnan(single)
-    single = single[defined]
+    single = rank_correlation(predictor, target)  # (networks,)
     return (
-        bootstrap(pooled, protocols, source, resamples, confidence),
-        bootstrap(lambda drawn: single[drawn].mean(axis=1), protocols[defined], source, resamples, confidence),
-        len(single),
+        bootstrap(pooled_rho(predictor, target), strata, source, resamples, confidence),
+        bootstrap_mean(single, strata, source, resamples, confidence),
+        int((~np.isnan(single)).sum()),
     )
 
 

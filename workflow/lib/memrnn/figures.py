@@ -30,6 +30,14 @@ COLUMNS = {
     "slow_points": ("cell", "curriculum", "phase", "seed", "label", "search_steps", "speed"),
     "scores": ("cell", "curriculum", "phase", "seed", "label", "extrapolation_score", "learned"),
     "correlation": ("cell", "curriculum", "predictor", "search_steps", "target", "rho", "low", "high"),
+    "predictors": (
+        *("cell", "curriculum", "target", "predictor", "search_steps", "rho", "low", "high"),
+        *("gain", "gain_low", "gain_high"),
+    ),
+    "predictions": (
+        *("cell", "panel", "curriculum", "seed", "label", "model", "search_steps"),
+        *("learned", "lifetime", "censored", "predicted"),
+    ),
 }
 
 # Names for people, in the order of panels and legends. What is not listed keeps its own name and comes last.
@@ -41,6 +49,23 @@ PHASES = {
     "centroid": "centroids slowed",
     "slow_points": "slow points slowed",
 }
+TARGETS = {  # colour, marker and its face
+    "lifetime": ("with the lifetime", "black", "o", "black"),
+    "extrapolation_score": ("with the extrapolation score", "0.5", "s", "white"),
+}
+PREDICTORS = {
+    "centroid_speed": "speed, centroid",
+    "speed": "speed",
+    "relaxation_speed": "speed, relaxing",
+    "time_constant": "time constant",
+    "drift": "drift",
+    "diffusion": "diffusion",
+    "nominal_accuracy": "accuracy at $T_{max}$",
+    "speed + drift + diffusion": "speed + noise",
+    "time_constant + drift + diffusion": "time const. + noise",
+    "constant": "constant",
+}
+NULL = "nominal_accuracy"
 POOLED = "all"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1, 1)), (0, (8, 2)))
@@ -438,7 +463,7 @@ def draw_budget(tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], se
 
     Each protocol is shifted a little sideways so that intervals can be told apart.
     """
-    table = tables["correlation"].query("target == 'extrapolation_score'")
+    table = tables["correlation"].query("target == 'extrapolation_score' and predictor in ('centroid_speed', 'speed')")
     cells = ordered(table["cell"], CELLS)
     kinds = looks(table.loc[table["curriculum"] != POOLED, "curriculum"], PROTOCOLS, style["palette"])
     kinds = {POOLED: Look("all protocols", "black", "o", "-")} | kinds
@@ -486,6 +511,131 @@ def short(number: int) -> str:
     return f"{number / 1000:g}k" if number >= 1000 else f"{number:g}"
 
 
+def draw_predictors(
+    tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], settings: Mapping[str, Any]
+) -> Drawing:
+    """Which predictor is best, a row of panels per cell, protocols pooled: oriented rho of every predictor, its gain in
+    predicting lifetimes of left-out networks, and the lifetimes predicted from the speed against those measured."""
+    from matplotlib.figure import Figure as Drawing
+
+    pooled = tables["predictors"].query("curriculum == @POOLED", local_dict={"POOLED": POOLED})
+    cells = ordered(pooled["cell"], CELLS)
+    models = [
+        (name, steps)
+        for name in ordered(pooled["predictor"], PREDICTORS)
+        for steps in sorted(pooled.loc[pooled["predictor"] == name, "search_steps"].unique())
+    ]
+    places = {model: -place for place, model in enumerate(models)}
+    reference = predictor_label("speed", settings["search_steps"])
+    pooled = pooled.assign(
+        place=[places[model] for model in zip(pooled["predictor"], pooled["search_steps"], strict=True)]
+    )
+    figure = Drawing(figsize=(WIDTH, max(1, len(cells)) * (0.17 * len(models) + 0.9) + 0.6), layout="constrained")
+    axes = figure.subplots(max(1, len(cells)), 3, squeeze=False, width_ratios=(1, 1, 1.35))
+    for line, cell in zip(axes, cells, strict=False):
+        here = pooled[pooled["cell"] == cell]
+        name = CELLS.get(cell, cell)
+        predictor_ranks(line[0], here)
+        predictor_gains(line[1], here[here["target"] == "lifetime"])
+        predicted_lifetimes(line[2], tables["predictions"].query("cell == @cell"), style, settings)
+        for panel, title in zip(line, ("rank correlation", "gain in prediction", f"from {reference}"), strict=True):
+            panel.set_title(f"{name}\n{title}")
+        for panel in line[:2]:
+            panel.set(yticks=list(places.values()), ylim=(min(places.values()) - 0.7, 0.7))
+            panel.axhspan(
+                *(places.get((NULL, 0), 0) + shift for shift in (-0.5, 0.5)), color=QUIET, alpha=0.15, linewidth=0,
+                zorder=0, label="null predictor",
+            )  # fmt: skip
+            panel.tick_params(axis="y", length=0)
+        line[0].set_yticklabels([predictor_label(*model) for model in models])
+        for text in line[0].get_yticklabels():
+            text.set_fontweight("bold" if text.get_text() == reference else "normal")
+        line[1].set_yticklabels([])
+    for panel, label in zip(
+        axes[-1], (r"$\rho$, + as expected", r"gain ($\log_{10}$ steps)", "lifetime (steps)"), strict=True
+    ):
+        panel.set_xlabel(label)
+    if not cells:
+        say(axes[0, 0], "no network")
+    legend(figure)
+    return figure
+
+
+def predictor_label(predictor: str, steps: int) -> str:
+    """Name of a predictor for people; of the speed with its budget."""
+    name = PREDICTORS.get(predictor, predictor)
+    return f"{name}, {short(steps)} steps" if predictor == "speed" else name
+
+
+def predictor_ranks(panel: Axes, table: pd.DataFrame) -> None:
+    """Oriented rho of every predictor with its interval, for both targets, at the rows' `place`."""
+    panel.axvline(0, color=QUIET, linewidth=0.8, zorder=0.5)
+    for target, shift in zip(TARGETS, (0.17, -0.17), strict=True):
+        bars(panel, table[table["target"] == target].dropna(subset="rho"), ("rho", "low", "high"), target, shift)
+    if table["rho"].isna().all():
+        say(panel, "not computed:\ntoo few\nnetworks learned")
+    panel.set_xlim(-1.05, 1.05)
+
+
+def predictor_gains(panel: Axes, table: pd.DataFrame) -> None:
+    """Gain of every model on the null predictor with its interval, at the rows' `place`."""
+    panel.axvline(0, color=QUIET, linewidth=0.8, zorder=0.5)
+    rows = table.dropna(subset="gain")
+    bars(panel, rows, ("gain", "gain_low", "gain_high"), "lifetime", 0)
+    if rows.empty:
+        say(panel, "not computed:\ntoo few\nnetworks learned")
+    panel.locator_params(axis="x", nbins=4)
+
+
+def bars(panel: Axes, rows: pd.DataFrame, columns: tuple[str, str, str], target: str, shift: float) -> None:
+    """Values with their intervals, lying at the rows' `place` plus `shift`, in the look of a target."""
+    label, colour, marker, face = TARGETS[target]
+    value, low, high = columns
+    # an interval that could not be computed has no length
+    spread = np.abs(rows[[low, high]].sub(rows[value], axis=0)).fillna(0).to_numpy().T
+    panel.errorbar(
+        rows[value], rows["place"] + shift, xerr=spread, color=colour, marker=marker, markerfacecolor=face,
+        markersize=3.5, markeredgewidth=0.8, linestyle="none", elinewidth=1.0, label=label,
+    )  # fmt: skip
+
+
+def predicted_lifetimes(
+    panel: Axes, table: pd.DataFrame, style: Mapping[str, Any], settings: Mapping[str, Any]
+) -> None:
+    """Lifetimes predicted from the reference against those measured, one mark per class of a left-out network."""
+    table = table[(table["panel"] == POOLED) & (table["model"] == "speed")]
+    table = table[table["search_steps"] == settings["search_steps"]]
+    protocols = looks(table["curriculum"], PROTOCOLS, style["palette"])
+    known = table.dropna(subset="predicted")
+    for protocol in ordered(known["curriculum"], PROTOCOLS):
+        look, part = protocols[protocol], known[known["curriculum"] == protocol]
+        for censored, face in ((False, look.colour), (True, "none")):
+            rows = part[part["censored"] == censored]
+            panel.scatter(
+                rows["lifetime"], rows["predicted"], s=16, marker=look.marker, facecolors=face,
+                edgecolors=[look.colour], linewidths=0.8, alpha=0.75, label=None if censored else look.label,
+            )  # fmt: skip
+    ends = np.array([settings["max_delay"], max(settings["max_delay"] + 1, table["lifetime"].max())], dtype=float)
+    panel.plot(ends, ends, color=QUIET, linewidth=0.9, zorder=0.5)
+    panel.scatter([], [], s=16, facecolors="none", edgecolors=QUIET, linewidths=0.8, label="outlasts the longest delay")
+    if known.empty:
+        say(panel, "not computed:\ntoo few networks learned")
+    for axis, set_scale in ((panel.xaxis, panel.set_xscale), (panel.yaxis, panel.set_yscale)):
+        set_scale("log")
+        tick_steps(axis, *ends)
+    limits = ends[0] / 1.15, ends[1] * 1.15
+    panel.set(xlim=limits, ylim=limits, ylabel="predicted (steps)")
+
+
+def tick_steps(axis: Any, low: float, high: float) -> None:
+    """A few ticks of a logarithmic axis of time steps, in plain numbers."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 3) if high / low < 1000 else (1,)))
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter("{x:g}")
+
+
 FIGURES: dict[str, Figure] = {
     "trial": Figure(draw_trial, ("trial",)),
     "training": Figure(draw_training, ("training",)),
@@ -493,5 +643,6 @@ FIGURES: dict[str, Figure] = {
     "correlation": Figure(draw_correlation, ("slow_points", "scores", "correlation")),
     "budget": Figure(draw_budget, ("correlation",)),
     "regularisation": Figure(draw_regularisation, ("extrapolation",)),
+    "predictors": Figure(draw_predictors, ("predictors", "predictions")),
 }
 TABLES: dict[str, tuple[str, ...]] = {name: figure.tables for name, figure in FIGURES.items()}

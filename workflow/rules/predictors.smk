@@ -1,0 +1,38 @@
+rule predictors:
+    input:
+        scores=rules.correlate.output.scores,
+        slow_points=f"{RESULTS}/tables/slow_points.csv",
+        spectrum=f"{RESULTS}/tables/spectrum.csv",
+        library=library("predictors"),
+    output:
+        predictors=report(
+            f"{RESULTS}/tables/predictors.csv",
+            caption="../report/predictors_table.rst",
+            category="Tables",
+            labels={"table": "predictors"},
+        ),
+        predictions=report(
+            f"{RESULTS}/tables/predictions.csv",
+            caption="../report/predictions_table.rst",
+            category="Tables",
+            labels={"table": "predictions"},
+        ),
+        numbers=str(PREDICTOR_NUMBERS),
+    log:
+        f"{RESULTS}/logs/predictors.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/predictors.tsv"
+    conda:
+        "../../envs/memrnn.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        correlate=config["correlate"],
+        search_steps=config["claims"]["search_steps"],
+        delays={"max_delay": MAX_DELAY, "longest_delay": max(config["extrapolate"]["delays"])},
+    message:
+        "Which predictor of memory is best"
+    script:
+        "../scripts/predictors.py"

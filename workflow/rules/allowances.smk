@@ -4,7 +4,7 @@ import math
 
 UPDATES = planning.updates(config, CLASSES)  # of each network, by stage
 MODES = {"train": 1, "regularise": len(config["regularise"]["modes"])}
-NETWORKS = len(config["seeds"]) * sum(MODES[stage] * len(pairs) for stage, pairs in ENSEMBLES.items())
+NETWORKS = len(config["seeds"]) * sum(MODES[stage] * len(ENSEMBLES[stage]) for stage in MODES)
 # A GPU is asked for where the configuration insists on one; `auto` asks for none and takes what is there.
 GPUS = int(config["engine"]["device"] == "cuda")
 

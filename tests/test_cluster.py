@@ -346,6 +346,30 @@ def test_no_job_of_the_smoke_run_took_more_than_it_may(smoke_run, smoke_jobs):
     assert (table.memory_margin.dropna() > 1.5).all()
 
 
+def test_the_published_table_is_of_these_rules():
+    command = [sys.executable, "benchmarks/allowances.py", "docs/results/digits"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "| `train` | 6 |" in done.stdout
+    documented = (ROOT / "docs" / "cluster.md").read_text()
+    assert done.stdout in documented, f"docs/cluster.md has another table than: {' '.join(command[1:])}\n{done.stdout}"
+
+
+def test_what_ran_is_compared_with_what_was_asked():
+    rules = pd.DataFrame({"job": ["a/1.tsv", "a/2.tsv", "b.tsv"], "runtime": [10, 20, 10], "mem_mb": [2000, 2000, 500]})
+    ran = pd.DataFrame({"job": ["a/1.tsv", "a/2.tsv", "b.tsv"], "minutes": [5, 2, 0.5], "mb": [400, 1000, None]})
+    table = allowances.compare(rules, ran).set_index("stage")
+    assert table.loc["a"].tolist() == [2, 20, 5, 2, 2000, 1000, 2]
+    assert table.loc["b"].tolist()[:4] == [1, 10, 0.5, 20]
+    with pytest.raises(ValueError, match=r"jobs of another run.* c/1"):
+        allowances.compare(rules, pd.DataFrame({"job": ["c/1.tsv"], "minutes": [1], "mb": [1]}))
+
+
+def test_a_folder_without_benchmarks_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no benchmarks"):
+        allowances.taken(tmp_path)
+
+
 def test_long_blocks_are_never_put_together(tmp_path):
     """A failure in a submission costs all its jobs, so training that takes long is one by itself."""
     (tmp_path / "more.yaml").write_text("engine: {device: cuda}\n")

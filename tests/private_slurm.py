@@ -29,6 +29,7 @@ AuthInfo=socket={folder}/munge.socket
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
+SlurmdParameters=config_overrides
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd.pid
 SlurmctldLogFile={folder}/slurmctld.log
@@ -65,7 +66,6 @@ def install() -> str | None:
     if shutil.which("apt-get") is None or os.geteuid() != 0:
         return "Slurm is not installed, and only root on a Debian can install it"
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    # A node that runs no services: those of the packages must not be started.
     for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *PACKAGES]):
         try:
             done = subprocess.run(
@@ -111,7 +111,7 @@ def running(folder: Path) -> Iterator[dict[str, str]]:
             node=node,
             user=pwd.getpwuid(os.geteuid()).pw_name,
             folder=folder,
-            cpus=os.cpu_count(),
+            cpus=len(os.sched_getaffinity(0)),
             megabytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20,
         )
     )

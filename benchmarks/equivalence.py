@@ -64,7 +64,7 @@ from settings import SETTINGS
 from memrnn import config as configuration
 from memrnn import figures, record
 from memrnn.claims import mean_interval
-from memrnn.correlate import POINT, SCORE_COLUMNS, check_table
+from memrnn.correlate import POINT, check_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -74,6 +74,7 @@ SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 EXACT = "exact"
 NAMES = {"bf16": "bfloat16", "shared": "shared frames", "bf16_shared": "bfloat16, shared frames"}
 TABLES = ("scores", "slow_points")
+SCORE_COLUMNS = [*POINT, "nominal_accuracy", "extrapolation_score", "learned"]  # those it needs
 SPEED_COLUMNS = [*POINT, "search_steps", "speed"]
 
 

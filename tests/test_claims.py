@@ -29,6 +29,7 @@ from memrnn.claims import (
     verdict,
 )
 from memrnn.correlate import correlate, scores
+from memrnn.formation import FORMATION_COLUMNS, TEST_COLUMNS
 from memrnn.record import load_json, load_table, save_json, save_table
 
 SCRIPTS = Path(__file__).parents[1] / "workflow" / "scripts"
@@ -36,6 +37,7 @@ SETTINGS = {"search_steps": 3000, "nominal_margin": 0.05, "distinct_distance": 0
 CORRELATE = {"resamples": 100, "confidence": 0.95, "seed": 0, "learned_accuracy": 0.5}
 PHASES = ("trained", "control", "centroid", "slow_points")
 CLASSES, DELAYS = 4, (20, 100, 1000)
+FOLLOWED, INTRODUCED = ("vocu", "decu"), [0, 0, 10, 20]
 
 
 def run(cells=("gru",), protocols=("decu", "vocu"), seeds=4, phases=PHASES, learned=lambda *network: True, **changes):
@@ -43,7 +45,7 @@ def run(cells=("gru",), protocols=("decu", "vocu"), seeds=4, phases=PHASES, lear
 
     nominal: accuracy at T_max; score: accuracy of class 0 at both delays above it, the other classes one hundredth less
     each; slope: sign of speed against score; readout: number of classes that keep their read-out; distance: to the
-    nearest point.
+    nearest point. Of the points followed back, under vocu and decu: appears, parent and excess of each class.
     """
     ask = {
         "nominal": lambda cell, protocol, seed, phase: 0.97 + 0.001 * seed,
@@ -56,10 +58,15 @@ def run(cells=("gru",), protocols=("decu", "vocu"), seeds=4, phases=PHASES, lear
         "slope": lambda *network: -1,
         "readout": lambda *network: CLASSES,
         "distance": lambda *network: 0.5,
+        "appears": lambda cell, protocol, seed, phase: (
+            [5, 5, 15, 25] if protocol == "vocu" else [20, 10, 25, 15 + seed]
+        ),
+        "parent": lambda cell, protocol, seed, phase: [-1, 0, 1, 2],
+        "excess": lambda cell, protocol, seed, phase: [np.nan, np.nan, 0.1 + 0.01 * seed, 0.3],
     }
     assert set(changes) <= set(ask)
     ask |= changes
-    extrapolation, slow = [], []
+    extrapolation, slow, formation = [], [], []
     for network in itertools.product(cells, protocols, range(seeds), phases):
         cell, protocol, seed, phase = network
         has = learned(*network)
@@ -73,6 +80,9 @@ def run(cells=("gru",), protocols=("decu", "vocu"), seeds=4, phases=PHASES, lear
                 readout = label if label < ask["readout"](*network) else -1
                 speed = np.exp(ask["slope"](*network) * 10 * score) if steps == 3000 else 1.0 + label
                 slow.append([*point, steps, speed, readout, 1.0 + label, ask["distance"](*network)])
+        if phase == "trained" and protocol in FOLLOWED:
+            formation += formation_rows(network, has, ask)
+    formation = pd.DataFrame(formation, columns=FORMATION_COLUMNS).astype({"appears": float})
     names = ["dataset", "cell", "curriculum", "phase", "seed", "label"]
     table = scores(
         pd.DataFrame(extrapolation, columns=[*names, "delay", "accuracy"]), 20, CORRELATE["learned_accuracy"]
@@ -80,7 +90,31 @@ def run(cells=("gru",), protocols=("decu", "vocu"), seeds=4, phases=PHASES, lear
     columns = [*names, "search_steps", "speed", "readout", "start_speed", "nearest_distance"]
     slow = pd.DataFrame(slow, columns=columns)
     bootstrap = {key: CORRELATE[key] for key in ("resamples", "confidence", "seed")}
-    return table, correlate(slow, spectrum_of(table), table, **bootstrap), slow
+    return table, correlate(slow, spectrum_of(table), table, **bootstrap), slow, formation, permutation_test(formation)
+
+
+def formation_rows(network, learned, ask):
+    """A row per class of one network followed back: parents slow down tenfold, other points by a factor of two."""
+    introduced = INTRODUCED if network[1] == "vocu" else [0] * CLASSES
+    given = zip(introduced, *(ask[name](*network) for name in ("appears", "parent", "excess")), strict=True)
+    for label, (start, appears, parent, excess) in enumerate(given):
+        key = dict(zip(("cell", "curriculum", "seed", "phase"), network, strict=True))
+        change = {"parent_speed_change": -1.0, "others_speed_change": -np.log10(2)} if parent >= 0 else {}
+        yield dict.fromkeys(FORMATION_COLUMNS, np.nan) | key | change | {
+            "dataset": "digits", "label": label, "learned": learned, "introduced": start, "appears": appears,
+            "steps": 40, "parent": parent, "parent_distance": 0.05 if label < 3 else 0.2, "candidates": 0,
+            "most_confused": -1, "parent_excess": excess if network[1] == "vocu" else np.nan,
+        }  # fmt: skip
+
+
+def permutation_test(formation):
+    vocu = formation[formation.curriculum == "vocu"]
+    rows = []
+    for cell, of_cell in vocu.groupby("cell"):
+        networks = of_cell[of_cell.learned & of_cell.parent_excess.notna()].seed.nunique()
+        p = 0.01 if networks else np.nan
+        rows.append(["digits", cell, "vocu", p, p, 2 * networks, 0, networks, 100])
+    return pd.DataFrame(rows, columns=TEST_COLUMNS)
 
 
 def judged(tables, **changes):
@@ -147,7 +181,7 @@ class TestJudge:
         assert table.holds[table.side != "(descriptive)"].all()
         assert table.holds[table.side == "(descriptive)"].isna().all()
         assert (table.statement == table.claim.map(STATEMENTS)).all()
-        per_cell = {"C1": 1 + 1 + 2, "C2": 4 * 2, "C3": 3, "C5": 4}
+        per_cell = {"C1": 1 + 1 + 2, "C2": 4 * 2, "C3": 3, "C4": 4 + 2 + 3 * 2, "C5": 4}
         assert table.claim.value_counts().to_dict() == {claim: 2 * rows for claim, rows in per_cell.items()}
         assert set(table.panel[table.claim == "C3"]) == {
             f"{cell} {curriculum}" for cell in ("gru", "lstm") for curriculum in ("decu", "vocu", "all")
@@ -239,7 +273,7 @@ class TestJudge:
         assert panel(table, "C2", "gru vocu", "distinct").value == 0
         assert verdicts(table)["C2"] == "not supported"
         assert panel(judged(tables, distinct_distance=0.09), "C2", "gru vocu", "distinct").value == 1
-        _, _, slow = tables
+        _, _, slow, *_ = tables
         slow.loc[(slow.search_steps == 300), "readout"] = slow.label
         assert panel(judged(tables, search_steps=300), "C2", "gru vocu", "read out").value == 1
         assert panel(judged(tables), "C2", "gru vocu", "read out").value == 0.5
@@ -256,17 +290,106 @@ class TestJudge:
         assert panel(judged(run(slope=lambda *network: 1), search_steps=300), "C3", "gru vocu").value < 0
 
     def test_c3_needs_the_whole_interval(self):
-        table, correlation, slow = run()
-        doubtful = judged((table, correlation.assign(rho=-0.4, low=-0.8, high=0.1), slow))
+        table, correlation, *others = run()
+        doubtful = judged((table, correlation.assign(rho=-0.4, low=-0.8, high=0.1), *others))
         assert verdicts(doubtful)["C3"] == "not supported"
-        assert verdicts(judged((table, correlation.assign(rho=-0.4, low=-0.8, high=-0.1), slow)))["C3"] == "supported"
+        certain = judged((table, correlation.assign(rho=-0.4, low=-0.8, high=-0.1), *others))
+        assert verdicts(certain)["C3"] == "supported"
+
+    def test_c4_by_hand(self):
+        found = judged(run())
+        # Introduced 0, 0, 10, 20. VoCu's points appear in that order; DeCu's at 20, 10, 25, 15 + seed.
+        orders = [stats.spearmanr(INTRODUCED, [20, 10, 25, 15 + seed]).statistic for seed in range(4)]
+        difference = panel(found, "C4", "gru vocu - decu", "difference between protocols")
+        expected = mean_interval([1 - rho for rho in orders], 0.95)
+        assert (difference.value, difference.low, difference.high) == pytest.approx(expected)
+        assert (difference.side, difference.networks, difference.left_out) == ("low > 0", 4, 0)
+        order = panel(found, "C4", "gru vocu", "^rho of order")
+        assert (order.value, order.low, order.high, order.side) == (1, 1, 1, "low > 0")
+        share = panel(found, "C4", "gru vocu", "share of later classes that split")
+        assert (share.value, share.low, share.side, share.holds) == (1, 1, "low > 0.5", True)
+        excess = panel(found, "C4", "gru vocu", "confusion with the parent, above")
+        expected = mean_interval([0.2, 0.205, 0.21, 0.215], 0.95)
+        assert (excess.value, excess.low, excess.high) == pytest.approx(expected)
+        # Beside them: of the later classes, 2 lay within 0.1 of its parent and 3 did not.
+        assert panel(found, "C4", "gru vocu", "lay on its parent's").value == 0.5
+        assert panel(judged(run(), distinct_distance=0.3), "C4", "gru vocu", "lay on its parent's").value == 1
+        p = panel(found, "C4", "gru vocu", "^p of")
+        assert (p.value, p.networks, p.left_out) == (0.01, 4, 0)
+        assert np.isnan(p.low) and pd.isna(p.holds)
+        for protocol, appears in (("vocu", 10 / 40), ("decu", np.mean([17.5, 18, 18.5, 19]) / 40)):
+            assert panel(found, "C4", f"gru {protocol}", "log10 change of the parent's").value == -1
+            other = panel(found, "C4", f"gru {protocol}", "other points' speed")
+            assert other.value == pytest.approx(-np.log10(2))
+            assert panel(found, "C4", f"gru {protocol}", "points appear").value == pytest.approx(appears)
+
+    def test_c4_each_way(self):
+        def upside_down(cell, protocol, seed, phase):
+            return [25, 25, 15, 5] if protocol == "vocu" else [5, 5, 15, 25]
+
+        def orphans(cell, protocol, seed, phase):
+            return [-1, 0, 1, -1] if seed else [-1, 0, 1, 2]
+
+        def below(cell, protocol, seed, phase):
+            return [np.nan, np.nan, -0.1, -0.01 * seed]
+
+        table = judged(run(appears=upside_down, parent=orphans, excess=below))
+        assert not table.holds[table.claim == "C4"].dropna().any()
+        assert verdicts(table)["C4"] == "not supported"
+        share = panel(table, "C4", "gru vocu", "share of later classes that split")
+        assert share.value == pytest.approx((1 + 3 * 0.5) / 4)
+        assert panel(table, "C4", "gru vocu - decu").value == -2
+        assert verdicts(judged(run(excess=below)))["C4"] == "mixed"
+        # DeCu's points in the same order as VoCu's: then the order is not the protocol's.
+        alike = judged(run(appears=lambda *network: [5, 5, 15, 25]))
+        assert not panel(alike, "C4", "gru vocu - decu").holds
+        assert verdicts(alike)["C4"] == "mixed"
+
+    def test_c4_leaves_out_what_is_undefined(self):
+        def at_once(cell, protocol, seed, phase):
+            return [20] * 4 if (protocol, seed) == ("decu", 0) else [5, 15, 25, np.nan]
+
+        def choiceless(cell, protocol, seed, phase):
+            return [np.nan] * 4 if seed == 3 else [np.nan, np.nan, 0.1, 0.2]
+
+        table = judged(
+            run(
+                appears=at_once,
+                excess=choiceless,
+                learned=lambda cell, protocol, seed, phase: (protocol, seed) != ("vocu", 1),
+            )
+        )
+        order = panel(table, "C4", "gru vocu", "^rho of order")
+        assert (order.networks, order.left_out) == (3, 1)
+        # a class that never appears comes last, as its order has it
+        assert order.value == pytest.approx(stats.spearmanr(INTRODUCED, [5, 15, 25, 99]).statistic)
+        pairs = panel(table, "C4", "gru vocu - decu")
+        assert (pairs.networks, pairs.left_out) == (2, 2)
+        excess = panel(table, "C4", "gru vocu", "confusion with the parent, above")
+        assert (excess.networks, excess.left_out) == (2, 2)
+
+    def test_c4_without_networks_followed_back(self):
+        table, correlation, slow, formation, test = run()
+        nobody = judged((table, correlation, slow, formation.iloc[:0], test.iloc[:0]))
+        absent = nobody[nobody.claim == "C4"]
+        assert absent.measure.item() == "not computable: the run has no such networks"
+        assert absent.statement.str.contains("Nothing could be judged").all()
+        assert verdicts(nobody)["C5"] == "supported"
+        decu = judged((table, correlation, slow, formation[formation.curriculum == "decu"], test.iloc[:0]))
+        described = decu[decu.claim == "C4"]
+        assert (described.side == "(descriptive)").all()
+        assert described.panel.tolist() == ["gru decu"] * 3
+        assert verdicts(decu)["C4"] == "not supported"
+        vocu = judged((table, correlation, slow, formation[formation.curriculum == "vocu"], test))
+        assert verdicts(vocu)["C4"] == "supported"
+        assert "gru vocu - decu" not in set(vocu.panel[vocu.claim == "C4"])
 
     def test_c3_asks_nothing_but_the_speed_and_the_score(self):
-        table, correlation, slow = run()
+        table, correlation, *more = run()
         others = (correlation.predictor != "speed") | (correlation.target != "extrapolation_score")
         upset = correlation.assign(**{name: correlation[name].mask(others, 0.9) for name in ("rho", "low", "high")})
-        pd.testing.assert_frame_equal(judged((table, upset, slow)), judged((table, correlation, slow)))
-        assert len(panel(judged((table, upset, slow)), "C3", "gru all"))
+        pd.testing.assert_frame_equal(judged((table, upset, *more)), judged((table, correlation, *more)))
+        assert len(panel(judged((table, upset, *more)), "C3", "gru all"))
 
     def test_c5_is_paired_with_control(self):
         gains = {"slow_points": [0.1, 0.2, 0.3, 0.4], "centroid": [-0.1, 0.1, -0.1, 0.1], "control": [0, 0, 0, 0]}
@@ -343,29 +466,37 @@ class TestJudge:
         pd.testing.assert_frame_equal(first, second)
 
     def test_refuses_what_does_not_fit(self):
-        table, correlation, slow = run()
+        table, correlation, slow, *formed = run()
+        formation, test = formed
         with pytest.raises(ValueError, match="table scores lacks the columns learned"):
-            judged((table.drop(columns="learned"), correlation, slow))
+            judged((table.drop(columns="learned"), correlation, slow, *formed))
         with pytest.raises(ValueError, match="table correlation lacks the columns rho"):
-            judged((table, correlation.drop(columns="rho"), slow))
+            judged((table, correlation.drop(columns="rho"), slow, *formed))
         with pytest.raises(ValueError, match="table slow_points lacks the columns nearest_distance"):
-            judged((table, correlation, slow.drop(columns="nearest_distance")))
+            judged((table, correlation, slow.drop(columns="nearest_distance"), *formed))
         with pytest.raises(ValueError, match="table scores: 128 rows are there twice"):
-            judged((pd.concat([table, table]), correlation, slow))
+            judged((pd.concat([table, table]), correlation, slow, *formed))
         with pytest.raises(ValueError, match="table correlation: 1 rows are there twice"):
-            judged((table, pd.concat([correlation, correlation.iloc[:1]]), slow))
+            judged((table, pd.concat([correlation, correlation.iloc[:1]]), slow, *formed))
         with pytest.raises(
             ValueError, match="table scores has the phases centroid, control, slow_points; expected trained"
         ):
-            judged((table[table.phase != "trained"], correlation, slow))
+            judged((table[table.phase != "trained"], correlation, slow, *formed))
         with pytest.raises(ValueError, match=r"for gru decu; expected control among them.*regularise\.modes"):
-            judged((table[table.phase != "control"], correlation, slow))
+            judged((table[table.phase != "control"], correlation, slow, *formed))
         with pytest.raises(ValueError, match=r"search budgets \[300, 3000\]; expected 1000 \(claims\.search_steps\)"):
-            judged((table, correlation, slow), search_steps=1000)
+            judged((table, correlation, slow, *formed), search_steps=1000)
         with pytest.raises(ValueError, match=r"disagree about the network gru decu trained 2"):
-            judged((table, correlation, slow[(slow.seed != 2) | (slow.curriculum != "decu")]))
+            judged((table, correlation, slow[(slow.seed != 2) | (slow.curriculum != "decu")], *formed))
         with pytest.raises(ValueError, match="has the datasets digits, mnist; expected one"):
-            judged((pd.concat([table, table.assign(dataset="mnist")]), correlation, slow))
+            judged((pd.concat([table, table.assign(dataset="mnist")]), correlation, slow, *formed))
+        with pytest.raises(ValueError, match="table formation lacks the columns parent"):
+            judged((table, correlation, slow, formation.drop(columns="parent"), test))
+        with pytest.raises(ValueError, match="table confusion_test: 1 rows are there twice"):
+            judged((table, correlation, slow, formation, pd.concat([test, test])))
+        for odd in (formation.assign(seed=formation.seed + 9), formation.assign(learned=False)):
+            with pytest.raises(ValueError, match="formation and scores disagree about the network digits gru decu"):
+                judged((table, correlation, slow, odd, test))
 
 
 class TestNumbers:
@@ -374,7 +505,7 @@ class TestNumbers:
         found = headlines(tables)
         assert set(found) == {
             *("verdicts", "networks", "nominal", "extrapolation", "rho", "budget_rho", "regularise", "readout_share"),
-            *("judged", "distinct_share", "settings"),
+            *("judged", "distinct_share", "formation", "settings"),
         }
         assert found["verdicts"] == dict.fromkeys(STATEMENTS, "supported")
         assert found["judged"] == dict.fromkeys(STATEMENTS, True)
@@ -402,6 +533,12 @@ class TestNumbers:
         where = {"cell": "gru", "curriculum": "decu"}
         share = {"value": 1.0, "low": 1.0, "high": 1.0, "networks": 3, "left_out": 1}
         assert found["readout_share"][0] == found["distinct_share"][0] == where | share
+        formed = found["formation"]
+        assert formed["split_share"][0] == where | {"curriculum": "vocu"} | share
+        assert formed["p"][1] == {
+            "cell": "lstm", "curriculum": "vocu", "value": 0.01, "low": None, "high": None, "networks": 4, "left_out": 0
+        }  # fmt: skip
+        assert formed["parent_excess"][0]["value"] == pytest.approx((0.2 + 0.205 + 0.21) / 3)
 
     def test_json_has_null_and_no_nan(self, tmp_path):
         found = headlines(run(learned=lambda *network: False))
@@ -430,6 +567,7 @@ class TestSummary:
             ["C1", "SUPPORTED"],
             ["C2", "SUPPORTED"],
             ["C3", "MIXED"],
+            ["C4", "SUPPORTED"],
             ["C5", "SUPPORTED"],
         ]
         text = "\n".join(lines)
@@ -475,16 +613,18 @@ class TestSummary:
 
 def test_scripts_from_tables_to_verdicts(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the log of a script sets it
-    table, correlation, slow = run()
+    table, correlation, slow, formation, test = run()
     spectrum = spectrum_of(table)
     long = [
         table.assign(delay=20, accuracy=table.nominal_accuracy),
         *(table.assign(delay=delay, accuracy=table.extrapolation_score) for delay in DELAYS[1:]),
     ]
-    names = ["extrapolation", "slow_points", "spectrum", "scores", "correlation", "claims"]
+    names = ["extrapolation", "slow_points", "spectrum", "scores", "correlation", "claims", "formation", "test"]
     paths = {name: str(tmp_path / f"{name}.csv") for name in names} | {"numbers": str(tmp_path / "numbers.json")}
     save_table(paths["extrapolation"], pd.concat(long))
     save_table(paths["slow_points"], slow)
+    save_table(paths["formation"], formation)
+    save_table(paths["test"], test)
     save_table(paths["spectrum"], spectrum)
 
     def execute(stage, inputs, outputs):
@@ -502,7 +642,7 @@ def test_scripts_from_tables_to_verdicts(tmp_path, monkeypatch):
     line = "gru all, speed at 3000 search steps and extrapolation_score: rho -1.00 [-1.00, -1.00] from 8 networks"
     assert line in (tmp_path / "correlate.log").read_text(encoding="utf-8")
 
-    execute("claims", ["scores", "correlation", "slow_points"], ["claims", "numbers"])
+    execute("claims", ["scores", "correlation", "slow_points", "formation", "test"], ["claims", "numbers"])
     assert verdicts(load_table(paths["claims"], CLAIM_COLUMNS)) == dict.fromkeys(STATEMENTS, "supported")
     assert load_json(paths["numbers"])["verdicts"] == dict.fromkeys(STATEMENTS, "supported")
     assert "C5  SUPPORTED" in (tmp_path / "claims.log").read_text(encoding="utf-8")

@@ -15,6 +15,7 @@ from memrnn import figures
 
 STYLE = {"context": "paper", "palette": "colorblind", "dpi": 100}
 SETTINGS = {"search_steps": 3000, "max_delay": 20, "confidence": 0.95}
+SETTINGS["boundaries"] = {"vocu": [343, 686, 1114, 1543, 2057, 2657, 3343, 4200], "decu": [857, 1286, 1714, 2143, 2571]}
 CELLS = ("gru", "lstm")
 PROTOCOLS = ("vocu", "decu", "nacu")
 DELAYS = (1, 2, 5, 10, 20, 30, 45, 70, 100, 150, 200, 300, 450, 700, 1000)
@@ -81,7 +82,75 @@ def make_tables(seeds=(0, 1, 2, 3)) -> dict[str, pd.DataFrame]:
         rows["correlation"].append(key | {"predictor": other} | other_row)
     rows["predictors"], rows["predictions"] = predictor_rows(rng, seeds)
     rows["trial"] = trial_rows(rng)
+    for key in networks(seeds):
+        if key["curriculum"] != "nacu":
+            formed = formation_rows(rng, key)
+            rows["formation"] += formed
+            rows["backtrack"] += history_rows(rng, formed)
+        rows["spectrum"] += spectrum_rows(rng, key)
+        if key["seed"] == min(seeds):
+            rows["portraits"] += portrait_rows(rng, key)
+    for cell in CELLS:
+        key = {"dataset": "digits", "cell": cell, "curriculum": "vocu"}
+        rows["confusion_test"].append(key | {"excess": 0.21, "p": 0.0123, "classes": 29})
     return {name: pd.DataFrame(made) for name, made in rows.items()}
+
+
+def formation_rows(rng, key):
+    """One network: VoCu's classes appear soon after they are introduced, DeCu's in any order."""
+    grows = key["curriculum"] == "vocu"
+    introduced = [0, 0, *SETTINGS["boundaries"]["vocu"]] if grows else [0] * 10
+    rows = []
+    for label, start in enumerate(introduced):
+        appears = min(6000, 300 * np.ceil((start + rng.exponential(400 if grows else 1500)) / 300 + 0.01))
+        parent = int(rng.integers(max(1, label if grows else 10)))
+        shares = rng.dirichlet(np.ones(label)) if grows and label > 1 else [np.nan]
+        if (key["seed"], label) == (1, 7):
+            appears, parent = np.nan, -1
+        of_parent = shares[parent] if len(shares) > 1 and parent >= 0 else np.nan
+        rows.append(
+            key
+            | {"label": label, "learned": True, "introduced": start, "appears": appears, "steps": 6000}
+            | {"parent": parent, "parent_confusion": of_parent, "parent_excess": of_parent - np.mean(shares)}
+        )
+    return rows
+
+
+def history_rows(rng, formed):
+    """Points of one network at 21 checkpoints: slower and slower, and their class's own from `appears` on."""
+    return [
+        {name: row[name] for name in ("dataset", "cell", "curriculum", "phase", "seed", "label")}
+        | {"step": step, "speed": 0.3 * np.exp(-step / 2500 - 0.1 * row["label"] + rng.normal(0, 0.2))}
+        | {"readout": row["label"] if step >= row["appears"] else row["parent"]}
+        for row in formed
+        for step in range(0, 6001, 300)
+    ]
+
+
+def spectrum_rows(rng, key):
+    """One network: of ten points three stable, one a saddle, six ghosts of which two fade."""
+    modulus = [0.99, 0.95, 0.999, 1.2, 1.01, 1.001, 1.05, 0.98, 0.96, 1.003]
+    return [
+        key
+        | {"label": label, "kind": (["stable"] * 3 + ["saddle"] + ["ghost"] * 6)[label]}
+        | {"leading_modulus": size, "time_constant": abs(1 / np.log(size)) * np.exp(rng.normal(0, 0.2))}
+        for label, size in enumerate(modulus)
+    ]
+
+
+def portrait_rows(rng, key, trials=2, delay=200):
+    """One network: classes on a circle, trajectories that stay around them, centroids a little inside."""
+    rows = [{"what": "share", "label": -1, "trial": -1, "step": -1, "pc1": 0.3, "pc2": 0.2, "pc3": 0.1}]
+    for label in CLASSES:
+        place = 3 * np.array([np.cos(label * 0.628), np.sin(label * 0.628), np.sin(label * 1.256)])
+        for what, scale in (("slow_point", 1.0), ("centroid", 0.8)):
+            point = dict(zip(("pc1", "pc2", "pc3"), scale * place, strict=True))
+            rows.append({"what": what, "label": label, "trial": -1, "step": -1} | point)
+        for trial in range(trials):
+            for step in range(0, delay + 1, 5):
+                here = dict(zip(("pc1", "pc2", "pc3"), place * (step > 0) + rng.normal(0, 0.2, 3), strict=True))
+                rows.append({"what": "trajectory", "label": label, "trial": trial, "step": step} | here)
+    return [key | row for row in rows]
 
 
 def predictor_rows(rng, seeds):
@@ -164,7 +233,11 @@ PANELS = {  # number of panels, x label of the lowest, y label of the first
     "extrapolation": (2, "delay (time steps)", "accuracy"),
     "correlation": (2, "speed (per time step)", "extrapolation score"),
     "budget": (2, "search budget (descent steps)", r"$\rho$ of speed and score"),
+    "backtrack": (4, "training step", "speed (per time step)"),
+    "formation": (10, "training step", "class"),
     "regularisation": (4, "delay (time steps)", "accuracy"),
+    "kinds": (2, "share of points", ""),
+    "portraits": (12, "PC 1 (30 %)", "PC 2 (20 %)"),
     "predictors": (6, "lifetime (steps)", ""),
 }
 
@@ -400,13 +473,142 @@ def test_a_protocol_looks_the_same_whichever_others_there_are():
     assert among["mine"].label == "mine"
 
 
+def stretches(panel, label) -> list[tuple[float, float]]:
+    """First and last x of what is drawn of the lines with a label."""
+    lines = [line for line in panel.lines if line.get_label() == label]
+    kept = [line.get_xdata()[np.isfinite(line.get_ydata())] for line in lines]
+    return [(x.min(), x.max()) for x in kept if len(x)]
+
+
+def test_backtrack_marks_boundaries_and_whose_point_it_is(tables):
+    history = tables["backtrack"].copy()
+    # Class 3 of GRU under VoCu becomes its own at 1200 in three networks of four; at 900 in two, which is no majority.
+    here = (history["cell"] == "gru") & (history["curriculum"] == "vocu") & (history["label"] == 3)
+    begins = here & (history["step"] < history["seed"].map({0: 900, 1: 900, 2: 1200, 3: 6001}))
+    history.loc[here, "readout"] = 3
+    history.loc[begins, "readout"] = 0
+    history.loc[here, "speed"] = np.where(history.loc[here, "seed"] < 2, 0.01, 1.0)
+    panel = draw("backtrack", tables | {"backtrack": history}).axes[0]
+    assert panel.get_title() == "GRU, VoCu\n4 networks"
+    assert panel.get_yscale() == "log"
+    assert stretches(panel, "class 3") == [(1200, 6000)]
+    (line,) = [line for line in panel.lines if line.get_label() == "class 3"]
+    assert line.get_ydata()[-1] == pytest.approx(0.1)  # the geometric mean of 0.01, 0.01, 1, 1
+    faint = [other for other in panel.lines if other.get_color() == line.get_color() and other is not line]
+    assert [(each.get_xdata().min(), each.get_xdata().max()) for each in faint] == [(0, 6000)]
+    marks = [line.get_xdata()[0] for line in panel.lines if line.get_label() == "the task changes"]
+    assert marks == SETTINGS["boundaries"]["vocu"]
+
+
+def test_followed_networks_that_have_not_learned_are_left_out(tables):
+    formed = tables["formation"].copy()
+    formed.loc[(formed["cell"] == "gru") & (formed["seed"] > 0), "learned"] = False
+    formed.loc[formed["cell"] == "lstm", "learned"] = False
+    figure = draw("backtrack", tables | {"formation": formed})
+    assert [axes.get_title().splitlines()[1] for axes in figure.axes] == ["1 network"] * 2 + ["0 networks"] * 2
+    assert [texts(axes) for axes in figure.axes] == ["", "", *["no network learned"] * 2]
+    titles = [axes.get_title() for axes in draw("formation", tables | {"formation": formed}).axes]
+    assert [title.splitlines()[0] for title in titles] == ["GRU, seed 0", "GRU"]
+    formed["learned"] = False
+    assert {texts(axes) for axes in draw("backtrack", tables | {"formation": formed}).axes} == {"no network learned"}
+    assert texts(draw("formation", tables | {"formation": formed}).axes[0]) == "of VoCu, no network learned"
+
+
+def test_formation_draws_every_split_and_every_class_that_never_appeared(tables, drawn):
+    figure = drawn("formation")
+    formed = tables["formation"].query("cell == 'lstm' and curriculum == 'vocu' and seed == 1")
+    panel = figure.axes[5]
+    assert panel.get_title() == "LSTM, seed 1"
+    upright = {
+        (line.get_xdata()[0], *line.get_ydata())
+        for line in panel.lines
+        if len(set(line.get_xdata())) == 1 and len(line.get_xdata()) == 2
+    }
+    split = formed[formed["appears"].notna() & (formed["parent"] >= 0)]
+    assert upright == set(zip(split["appears"], split["parent"], split["label"], strict=True))
+    crosses = [line for line in panel.lines if line.get_marker() == "x"]
+    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in crosses] == [(6000, 7)]
+    marks = [line for line in panel.lines if line.get_marker() == "|"]
+    assert [line.get_xdata()[0] for line in marks] == formed["introduced"].tolist()
+    shares = figure.axes[9]
+    assert shares.get_title() == "LSTM\nexcess 0.21, $p = 0.012$"
+    shown = np.concatenate([line.get_ydata() for line in shares.lines if line.get_marker() == "o"])
+    entered = tables["formation"].query("cell == 'lstm'").dropna(subset="parent_excess")
+    assert sorted(shown) == sorted(entered["parent_confusion"])
+    bars = [line.get_ydata()[0] for line in shares.lines if line.get_label() == "mean over classes"]
+    assert bars == pytest.approx([1 / label for label in range(2, 10)])
+
+
+def test_nobody_followed_back_is_said(tables):
+    nothing = {name: pd.DataFrame(columns=list(figures.COLUMNS[name])) for name in figures.MAY_BE_EMPTY}
+    assert texts(draw("backtrack", nothing).axes[0]) == "no network was followed back"
+    assert texts(draw("formation", nothing).axes[0]) == "of VoCu, none was followed back"
+    decu = {name: frame[frame["curriculum"] == "decu"] for name, frame in tables.items() if name in nothing}
+    assert [axes.get_title().split("\n")[0] for axes in draw("backtrack", decu).axes] == ["GRU, DeCu", "LSTM, DeCu"]
+    assert texts(draw("formation", decu).axes[0]) == "of VoCu, none was followed back"
+
+
+def test_kinds_are_counted_over_the_networks_that_learned(tables, drawn):
+    shares, constants = drawn("kinds").axes
+    lines = [f"{cell}, {protocol}" for cell in ("GRU", "LSTM") for protocol in ("VoCu", "DeCu", "NaCu")]
+    assert [label.get_text() for label in shares.get_yticklabels()] == lines
+    assert texts(shares).splitlines() == [*["12", "4", "24"] * 2, "no network learned"] * 2
+    widths = [round(bar.get_width(), 6) for bar in shares.patches[:3]]
+    assert widths == [0.3, 0.1, 0.6]
+    assert [bar.get_x() for bar in shares.patches[:3]] == pytest.approx([0, 0.3, 0.4])
+    assert legend_labels(drawn("kinds"))[:3] == list(figures.KINDS.values())
+    stable = constants.collections[0]
+    rows = tables["spectrum"].query("cell == 'gru' and curriculum == 'vocu' and kind == 'stable'")
+    assert stable.get_offsets()[:, 0].tolist() == pytest.approx(rows["time_constant"].tolist())
+    assert constants.get_xscale() == "log"
+    ghost = constants.collections[2]
+    filled = (ghost.get_facecolors()[:, :3] != 1).any(axis=1)
+    growing = (
+        tables["spectrum"].query("cell == 'gru' and curriculum == 'vocu' and kind == 'ghost'")["leading_modulus"] > 1
+    )
+    assert filled.tolist() == growing.tolist()
+
+
+def test_portraits_place_every_point_and_fade_the_past(tables, drawn):
+    figure = drawn("portraits")
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles[:3] == ["GRU, VoCu", "GRU, DeCu", "GRU, NaCu"]
+    assert titles[3:6] == [""] * 3
+    assert titles[6] == "LSTM, VoCu"
+    assert legend_labels(figure) == ["centroid", "slow point", *(f"class {k}" for k in CLASSES)]
+    rows = tables["portraits"].query("cell == 'gru' and curriculum == 'vocu'")
+    for panel, up in ((figure.axes[0], "pc2"), (figure.axes[3], "pc3")):
+        points = rows[rows["what"] == "slow_point"]
+        assert [(text.get_text(), *text.get_position()) for text in panel.texts] == [
+            (str(label), pytest.approx(x), pytest.approx(y))
+            for label, x, y in points[["label", "pc1", up]].itertuples(index=False)
+        ]
+        path = rows.query("what == 'trajectory' and label == 4 and trial == 1")[["pc1", up]].to_numpy()
+        colour = next(line.get_color() for line in panel.lines if line.get_label() == "class 4")
+        pieces = [line for line in panel.lines if line.get_color() == colour and line.get_alpha()]
+        assert [line.get_alpha() for line in pieces[:4]] == sorted(line.get_alpha() for line in pieces[:4])
+        drawn_path = np.concatenate([line.get_xydata()[int(k > 0) :] for k, line in enumerate(pieces[4:8])])
+        assert drawn_path == pytest.approx(path)
+    assert figure.axes[0].get_xlim() == figure.axes[3].get_xlim()
+    assert figure.axes[3].get_xlabel() == "PC 1 (30 %)"
+    assert figure.axes[3].get_ylabel() == "PC 3 (10 %)"
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_portraits_of_few_steps_and_many_classes(tables, steps):
+    rows = tables["portraits"].query("step <= 5 * @steps")
+    more = pd.concat([rows, rows.query("label >= 0").assign(label=rows["label"] + 10)])
+    figure = draw("portraits", {"portraits": more})
+    assert len(legend_labels(figure)) == 22
+
+
 # ------------------------------------------------------------------------------------------- little or nothing to show
 
 
 @pytest.mark.parametrize("name", PANELS)
 def test_one_seed_has_no_interval(name):
     figure = draw(name, make_tables(seeds=(3,)))
-    assert len(figure.axes) == PANELS[name][0]
+    assert len(figure.axes) == (4 if name == "formation" else PANELS[name][0])
     if name in ("extrapolation", "training", "regularisation"):
         assert not any(axes.collections for axes in figure.axes)
 
@@ -418,7 +620,9 @@ def test_one_cell_one_protocol(name, tables):
         for key, frame in tables.items()
         if key != "trial"
     }
-    assert len(draw(name, table).axes) == {"trial": 4, "predictors": 3}.get(name, 1)
+    assert len(draw(name, table).axes) == {"trial": 4, "formation": 5, "kinds": 2, "portraits": 2, "predictors": 3}.get(
+        name, 1
+    )
 
 
 def test_nothing_learned_is_said(tables):
@@ -436,6 +640,7 @@ def test_nothing_learned_is_said(tables):
     }
     for panel in draw("predictors", nothing).axes:
         assert " ".join(texts(panel).split()) == "not computed: too few networks learned"
+    assert set(texts(draw("kinds", unlearned).axes[0]).splitlines()) == {"no network learned"}
     for panel in draw("budget", unlearned).axes:
         assert texts(panel) == "rho not computed:\ntoo few networks learned"
 

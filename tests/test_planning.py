@@ -112,10 +112,17 @@ def test_when_a_file_was_written(tmp_path):
 
 def test_ensembles_are_every_cell_under_every_protocol_of_the_stage():
     config = {"cells": ["gru", "lstm"], "protocols": ["vocu", "nacu"], "regularise": {"protocols": ["vocu"]}}
+    config["backtrack"] = {"protocols": ["nacu"]}
     assert planning.ensembles(config) == {
         "train": [("gru", "vocu"), ("gru", "nacu"), ("lstm", "vocu"), ("lstm", "nacu")],
         "regularise": [("gru", "vocu"), ("lstm", "vocu")],
+        "backtrack": [("gru", "nacu"), ("lstm", "nacu")],
     }
+
+
+def test_boundaries_are_where_the_task_changes():
+    assert planning.boundaries({"starts": [0, 8, 16], "out_of": 140}, 1000) == [57, 114]
+    assert planning.boundaries({"starts": [], "out_of": 140}, 1000) == []
 
 
 def test_a_configuration_is_put_in_order_where_it_lies():
@@ -142,15 +149,20 @@ def test_scripts_stand_on_the_modules_they_should():
     assert modules("dataset.py") == images | {"dataset", "downloads", "idx", "sources"}
     training = science | {"engine", "trials", "protocols", "budget"}
     assert modules("train.py") == training | {"train"}
-    assert modules("regularise.py") == training | {"train", "regularise"}
+    assert modules("regularise.py") == training | {"train", "regularise", "slow_points"}
     # For the name of the device alone.
     assert modules("slow_points.py") == training | {"slow_points"}
+    assert modules("backtrack.py") == training | {"backtrack", "slow_points"}
+    assert modules("spectrum.py") == training | {"spectrum", "slow_points"}
+    assert modules("portraits.py") == training | {"portraits", "slow_points"}
     assert modules("extrapolate.py") == training | {"extrapolate"}
     assert modules("trials.py") == science | {"trials", "protocols", "budget"}
     # Summaries do not stand on networks: an edit of a cell reaches them through the tables alone.
     assert modules("tables.py") == {"record", "__init__"}
     assert modules("correlate.py") == {"correlate", "record", "__init__"}
-    assert modules("claims.py") == {"claims", "correlate", "record", "__init__"}
+    assert modules("formation.py") == {"formation", "correlate", "record", "__init__"}
+    assert modules("predictors.py") == {"predictors", "claims", "correlate", "formation", "record", "__init__"}
+    assert modules("claims.py") == {"claims", "correlate", "formation", "record", "__init__"}
     assert modules("figures.py") == {"figures", "record", "__init__"}
     assert modules("provenance.py") == {"provenance", "record", "__init__"}
 

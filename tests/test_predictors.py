@@ -23,9 +23,11 @@ from memrnn.correlate import (
     rank_correlation,
 )
 from memrnn.predictors import (
+    ERRORS,
     FLOOR,
     PREDICTION_COLUMNS,
     PREDICTOR_COLUMNS,
+    PREDICTOR_KEY,
     compare,
     network_errors,
     numbers,
@@ -40,6 +42,7 @@ BOOTSTRAP = {"resamples": 100, "confidence": 0.95, "seed": 0}
 STEPS = 3000
 POINT = ["dataset", "cell", "curriculum", "phase", "seed", "label"]
 NETWORK = ["curriculum", "seed"]
+ESTIMATES = PREDICTOR_COLUMNS[len(PREDICTOR_KEY) : PREDICTOR_COLUMNS.index("networks")]
 COMBINED = ("speed + drift + diffusion", "time_constant + drift + diffusion")
 
 
@@ -437,12 +440,17 @@ class TestCompare:
             assert (rows.points == 6 * networks).all() and (rows.censored == here.lifetime_censored.sum()).all()
             assert rows.error.notna().sum() == 11 and (rows.within_networks[rows.rho.notna()] == networks).all()
 
-    def test_one_network_or_none_is_not_computable(self):
-        for made, left_out in ((tables(seeds=1, curricula=("vocu",)), 0), (tables(learned=lambda *network: False), 6)):
-            table = compared(made)
-            estimates = [name for name in PREDICTOR_COLUMNS[6:] if name not in (*table.columns[-6:],)]
-            assert table[estimates].isna().all(axis=None)
-            assert (table.resamples == 0).all() and table.left_out[table.curriculum == "all"].eq(left_out).all()
+    def test_no_network_that_learned_has_no_estimates(self):
+        table = compared(tables(learned=lambda *network: False))
+        assert table[ESTIMATES].isna().all(axis=None)
+        assert (table.resamples == 0).all() and table.left_out[table.curriculum == "all"].eq(6).all()
+
+    def test_one_network_has_ranks_without_intervals_and_predicts_nothing(self):
+        table = compared(tables(seeds=1, curricula=("vocu",)))
+        bounds = [name for name in ESTIMATES if name.endswith(("_low", "_high")) or name in ("low", "high")]
+        assert table[[*bounds, *ERRORS]].isna().all(axis=None)
+        assert table.loc[table.predictor.isin(PREDICTORS), ["rho", "within_rho"]].notna().all(axis=None)
+        assert (table.resamples == 0).all() and (table.left_out == 0).all()
 
     def test_equal_lifetimes_have_no_rho_but_are_predicted(self):
         slow, spectrum, score = tables()

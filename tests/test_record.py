@@ -229,6 +229,18 @@ def test_bad_tables_are_refused(tmp_path, content, message):
     assert str(caught.value).endswith("Delete the file and run again.")
 
 
+def test_a_table_that_may_be_empty_has_the_columns_asked_for(tmp_path):
+    record.save_table(tmp_path / "t.csv", pd.DataFrame(columns=["a", "c"]))
+    found = record.load_table(tmp_path / "t.csv", ["a", "b"], may_be_empty=True)
+    assert found.empty and list(found.columns) == ["a", "b"]
+    # One with rows is as good as any other, or as bad.
+    (tmp_path / "t.csv").write_text("a,c\n1,2\n")
+    with pytest.raises(ValueError, match="lacks the columns b; found a, c"):
+        record.load_table(tmp_path / "t.csv", ["a", "b"], may_be_empty=True)
+    with pytest.raises(ValueError, match="FileNotFoundError"):
+        record.load_table(tmp_path / "u.csv", ["a"], may_be_empty=True)
+
+
 def test_rows_are_labelled_once():
     rows = pd.DataFrame({"phase": ["control", "centroid"], "seed": [0, 0], "speed": [1.0, 2.0]})
     meta = {"dataset": "digits", "cell": "gru", "curriculum": "vocu", "seeds": [0], "phase": "trained"}

@@ -20,7 +20,13 @@ from memrnn import record
 SMOKE = ("--configfile", "config/smoke.yaml")
 CELLS, PROTOCOLS, SEEDS, LABELS = ("gru", "lstm"), ("vocu", "nacu"), (0, 1), range(10)
 DELAYS, BUDGETS, MODES = (1, 5, 20, 50, 100), (30, 100), ("control", "centroid", "slow_points")
-FIGURES = {"trial", "training", "extrapolation", "correlation", "budget", "regularisation"}
+FIGURES = {
+    *("trial", "training", "extrapolation", "correlation", "budget", "backtrack", "formation", "regularisation"),
+    *("kinds", "portraits", "predictors"),
+}
+# VoCu's boundaries 0, 8, 16, ..., 98 of 140 fall on these steps of 150, where checkpoints lie beside 0, 75 and 150.
+INTRODUCED = (0, 0, 9, 17, 28, 39, 51, 66, 84, 105)
+CHECKPOINTS = sorted({0, 75, 150, *INTRODUCED})
 # every (cell, protocol, phase, seed): the trained networks, and those of VoCu in each mode of regularisation
 NETWORKS = [
     (cell, protocol, phase, seed)
@@ -35,6 +41,15 @@ CONTRACT = {
     "start_speed, start_trials",
     "training": "dataset, cell, curriculum, phase, seed, step, loss, response_accuracy, null_accuracy",
     "correlation": "dataset, cell, curriculum, predictor, search_steps, target, rho, low, high, networks, points",
+    "backtrack": "dataset, cell, curriculum, phase, seed, label, step, speed, distance_to_next, readout, parent, "
+    "search_steps",
+    "spectrum": "dataset, cell, curriculum, phase, seed, label, search_steps, leading_modulus, leading_angle, "
+    "time_constant, unstable, near_unit, kind, kind_reason, newton_speed, newton_distance, newton_readout, "
+    "newton_steps, fixed_unstable, relaxation_speed, relaxation_kept, drift, diffusion",
+    "portraits": "dataset, cell, curriculum, phase, seed, what, label, trial, step, pc1, pc2, pc3",
+    "predictors": "dataset, cell, curriculum, target, predictor, search_steps, rho, low, high, over_speed, "
+    "over_nominal, within_rho, error, gain, networks, points, censored",
+    "predictions": "dataset, cell, curriculum, seed, label, model, lifetime, censored, predicted",
     "claims": "claim, statement, measure, value, low, high, verdict",
 }
 
@@ -101,23 +116,125 @@ def test_training_has_a_row_per_network_and_logged_step(results):
     assert (full.classes == 10).all()
     assert (frame[frame.phase.isin(["trained", "control"])].penalty == 0).all()
     assert (frame[frame.phase.isin(["centroid", "slow_points"])].penalty > 0).all()
-    # VoCu's boundaries 0, 8, 16, ..., 98 of 140 fall on steps 0, 9, 17, 28, 39, 51, 66, 84 and 105 of 150.
     vocu = trained[trained.curriculum == "vocu"].set_index("step").classes
     assert [set(vocu[step]) for step in steps[True]] == [{2}, {4}, {6}, {8}, {9}, {10}, {10}]
 
 
-def test_correlation_has_a_row_per_cell_protocol_and_predictor(results):
+PREDICTORS = [
+    *((name, 0) for name in ("centroid_speed", "relaxation_speed", "nominal_accuracy")),
+    *(("speed", budget) for budget in BUDGETS),
+    *((name, 100) for name in ("time_constant", "drift", "diffusion")),
+]
+JOINT = [("speed + drift + diffusion", 100), ("time_constant + drift + diffusion", 100), ("constant", 0)]
+
+
+def test_correlation_has_a_row_per_cell_protocol_predictor_and_target(results):
     frame = table(results, "correlation")
-    predictors = [("centroid_speed", 0), *(("speed", budget) for budget in BUDGETS)]
-    expected = [(c, p, *predictor) for c in CELLS for p in (*PROTOCOLS, "all") for predictor in predictors]
-    found = frame[["cell", "curriculum", "predictor", "search_steps"]].itertuples(index=False, name=None)
+    targets = ("extrapolation_score", "lifetime")
+    expected = [(c, p, *each, t) for c in CELLS for p in (*PROTOCOLS, "all") for each in PREDICTORS for t in targets]
+    found = frame[["cell", "curriculum", "predictor", "search_steps", "target"]].itertuples(index=False, name=None)
     assert sorted(found) == sorted(expected)
-    assert set(frame.target) == {"extrapolation_score"}
+
+
+def test_scores_have_lifetimes_within_the_delays(results):
+    frame = table(results, "scores")
+    assert frame.lifetime.between(20, 100).all()
+    assert (frame.lifetime[frame.lifetime_censored] == 100).all()
+    # A class no better than chance has the shortest lifetime there is, and no other class has it.
+    pd.testing.assert_series_equal(frame.lifetime == 20, frame.nominal_accuracy.round(6) <= 0.1, check_names=False)
+
+
+def test_predictors_are_compared_and_every_class_is_predicted_by_every_model(results):
+    frame = table(results, "predictors")
+    models = {"extrapolation_score": PREDICTORS, "lifetime": PREDICTORS + JOINT}
+    expected = [(c, p, t, *m) for c in CELLS for p in (*PROTOCOLS, "all") for t in models for m in models[t]]
+    found = frame[["cell", "curriculum", "target", "predictor", "search_steps"]].itertuples(index=False, name=None)
+    assert sorted(found) == sorted(expected)
+    frame = table(results, "predictions")
+    networks = [(c, p, seed) for c in CELLS for p in PROTOCOLS for seed in SEEDS]
+    expected = [
+        (*network, label, panel, *model)
+        for network in networks
+        for label in LABELS
+        for panel in (network[1], "all")
+        for model in PREDICTORS + JOINT
+    ]
+    columns = ["cell", "curriculum", "seed", "label", "panel", "model", "search_steps"]
+    assert sorted(frame[columns].itertuples(index=False, name=None)) == sorted(expected)
+    assert frame.predicted.dropna().between(20, 100).all()
+    assert frame.predicted[~frame.learned].isna().all()
+
+
+def test_every_trained_network_s_points_are_of_some_kind(results):
+    frame = table(results, "spectrum")
+    trained = [network for network in NETWORKS if network[2] == "trained"]
+    assert keys(frame, "label") == sorted((*network, label) for network in trained for label in LABELS)
+    assert (frame.search_steps == 100).all()
+    assert frame.drop(columns="fixed_unstable").notna().all(axis=None)
+    assert frame.kind.isin(["stable", "saddle", "ghost"]).all()
+    assert ((frame.kind == "stable") == (frame.fixed_unstable == 0)).all()
+    assert (frame.fixed_unstable.isna() == (frame.kind == "ghost")).all()
+    assert (frame.newton_speed[frame.kind != "ghost"] < 1e-9).all()
+    assert ((frame.unstable > 0) == (frame.leading_modulus > 1 + 1e-9)).all()
+    assert frame.relaxation_kept.between(0, 50).all()
+    # The slow-point stage's read-outs, and speeds that Newton's steps only lower before they are led on.
+    slow = table(results, "slow_points").query("phase == 'trained' and search_steps == 100")
+    both = frame.merge(slow, on=["cell", "curriculum", "seed", "label"])
+    assert len(both) == len(frame)
+    assert (both.readout_x == both.readout_y).mean() > 0.95  # in float64 and in float32
+    assert (both.newton_speed <= both.speed + 1e-6).mean() > 0.9
+
+
+def test_portraits_are_of_the_first_seed(results):
+    frame = table(results, "portraits")
+    assert frame[["cell", "curriculum", "seed"]].drop_duplicates().to_numpy().tolist() == [
+        [cell, protocol, 0] for cell in CELLS for protocol in PROTOCOLS
+    ]
+    assert frame.groupby(["cell", "curriculum"]).what.value_counts().unstack().loc[("gru", "vocu")].to_dict() == {
+        "trajectory": 10 * 31, "slow_point": 10, "centroid": 10, "share": 1,
+    }  # fmt: skip
+
+
+def test_points_are_followed_back_over_every_checkpoint(results):
+    frame = table(results, "backtrack")
+    expected = [(c, "vocu", "trained", s, k, at) for c in CELLS for s in SEEDS for k in LABELS for at in CHECKPOINTS]
+    assert keys(frame, "label", "step") == sorted(expected)
+    assert (frame.distance_to_next.isna() == (frame.step == 150)).all()
+    assert (frame.distance_to_next.dropna() > 0).all()
+    assert (frame.search_steps == np.where(frame.step == 150, 100, 30)).all()
+    in_play = frame.step.map({at: sum(start < at or start == 0 for start in INTRODUCED) for at in CHECKPOINTS})
+    assert (frame.in_play == (frame.label < in_play)).all()
+    assert (frame.introduced == np.take(INTRODUCED, frame.label)).all()
+    assert (frame[["readout", "parent"]].max(axis=1) < in_play).all()
+    assert (frame.parent[frame.readout == frame.label] == -1).all()
+    other = (frame.readout != frame.label) & (frame.readout >= 0)
+    assert (frame.parent == frame.readout)[other].all()
+    # The last points are the slow-point stage's own.
+    last = frame[frame.step == 150].set_index(["cell", "seed", "label"])
+    slow = table(results, "slow_points").query("phase == 'trained' and curriculum == 'vocu' and search_steps == 100")
+    slow = slow.set_index(["cell", "seed", "label"]).loc[last.index]
+    for column in ("speed", "readout", "nearest_distance", "nearest_label"):
+        assert last[column].to_numpy() == pytest.approx(slow[column].to_numpy(), rel=1e-6)
+
+
+def test_confusions_and_formation_are_of_every_class(results):
+    shares = table(results, "confusion")
+    networks = [(cell, "vocu", "trained", seed) for cell in CELLS for seed in SEEDS]
+    assert keys(shares, "label", "other") == sorted((*n, k, o) for n in networks for k in LABELS[2:] for o in range(k))
+    assert (shares.step == np.take(INTRODUCED, shares.label)).all()
+    assert np.allclose(shares.groupby(["cell", "seed", "label"]).confusion.sum(), 1, atol=1e-6)
+    frame = table(results, "formation")
+    assert keys(frame, "label") == sorted((*network, label) for network in networks for label in LABELS)
+    assert (frame.introduced == np.take(INTRODUCED, frame.label)).all()
+    appeared = frame.dropna(subset="appears")
+    assert ((appeared.appears > appeared.introduced) | (appeared.introduced == 0)).all()
+    assert (frame.parent[frame.appears.isna()] == -1).all()
+    assert table(results, "confusion_test")[["cell", "curriculum"]].to_numpy().tolist() == [[c, "vocu"] for c in CELLS]
 
 
 def test_claims_are_those_of_this_run(results):
     frame = table(results, "claims")
-    assert list(dict.fromkeys(frame.claim)) == ["C1", "C2", "C3", "C5"]
+    assert list(dict.fromkeys(frame.claim)) == ["C1", "C2", "C3", "C4", "C5"]
     assert frame.verdict.isin(["supported", "mixed", "not supported"]).all()
     assert (frame.groupby("claim").verdict.nunique() == 1).all()
 
@@ -170,16 +287,17 @@ def test_provenance_is_complete(results):
     assert set(found["versions"]) >= {"python", "torch", "numpy", "snakemake"}
     jobs = {rule: took["jobs"] for rule, took in found["rules"].items()}
     assert jobs == {
-        "dataset": 1, "train": 4, "trials": 1, "slow_points": 6, "regularise": 2, "extrapolate": 6, "tables": 3,
-        "correlate": 1, "claims": 1, "figures": 6,
+        "dataset": 1, "train": 4, "trials": 1, "slow_points": 6, "spectrum": 4, "portraits": 4, "backtrack": 2,
+        "regularise": 2, "extrapolate": 6, "tables": 7, "correlate": 1, "predictors": 1, "formation": 1,
+        "claims": 1, "figures": 11,
     }  # fmt: skip
     assert all(took["seconds"] > 0 for took in found["rules"].values())
 
 
 def test_the_run_ends_with_the_claims_and_where_the_figures_lie(smoke_run):
     printed = (smoke_run / "stdout.txt").read_text()
-    tail = printed[printed.rindex("33 of 33 steps (100%) done") :]
-    assert [line.split()[0] for line in tail.splitlines() if re.match(r"C\d ", line)] == ["C1", "C2", "C3", "C5"]
+    tail = printed[printed.rindex("54 of 54 steps (100%) done") :]
+    assert [line.split()[0] for line in tail.splitlines() if re.match(r"C\d ", line)] == ["C1", "C2", "C3", "C4", "C5"]
     assert re.search(r"^figures +results/smoke/figures$", tail, re.MULTILINE)
     assert re.search(r"^tables +results/smoke/tables$", tail, re.MULTILINE)
 
@@ -190,7 +308,7 @@ def test_every_rule_has_left_its_log(results):
         p.relative_to(results / "benchmarks").with_suffix("") for p in (results / "benchmarks").rglob("*.tsv")
     }
     assert logs == benchmarks
-    assert len(logs) == 32
+    assert len(logs) == 53
     for path in (results / "logs").rglob("*.log"):
         assert path.read_text().strip(), path
         assert "Traceback" not in path.read_text()
@@ -261,7 +379,7 @@ def edited(finished: Path):
             os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-AFTER_NETWORKS = {"tables": 3, "correlate": 1, "claims": 1, "provenance": 1, "all": 1}
+AFTER_NETWORKS = {"tables": 7, "correlate": 1, "predictors": 1, "formation": 1, "claims": 1, "provenance": 1, "all": 1}
 
 
 def test_what_is_done_is_not_done_again(finished, edited):
@@ -276,7 +394,7 @@ def test_another_strength_trains_on_again_but_never_trains(finished, edited):
     edited("config/more.yaml", "regularise: {strength: 2.0e-3}\n")
     found = plan(finished, *SMOKE, "config/more.yaml")
     assert found.jobs == AFTER_NETWORKS | {
-        "regularise_block": 2, "extrapolate_block": 2, "slow_points_block": 2, "figure": 5,
+        "regularise_block": 2, "extrapolate_block": 2, "slow_points_block": 2, "tables": 3, "figure": 9,
     }  # fmt: skip
     again = [message for message in found.messages if re.match("Longer delays|Slow points of", message)]
     assert len(again) == 4
@@ -287,40 +405,76 @@ def test_another_strength_trains_on_again_but_never_trains(finished, edited):
 def test_another_palette_draws_again_and_nothing_else(finished, edited):
     edited("config/more.yaml", "figures: {palette: deep}\n")
     found = plan(finished, *SMOKE, "config/more.yaml")
-    assert found.jobs == {"figure": 6, "provenance": 1, "all": 1}
+    assert found.jobs == {"figure": 11, "provenance": 1, "all": 1}
+
+
+def test_nobody_need_be_followed_back(finished, edited):
+    edited("config/more.yaml", "backtrack: {protocols: []}\n")
+    found = plan(finished, *SMOKE, "config/more.yaml")
+    assert found.jobs == {"tables": 2, "formation": 1, "claims": 1, "figure": 2, "provenance": 1, "all": 1}
 
 
 def test_a_new_seed_adds_a_block_and_the_summaries(finished, edited):
     edited("config/more.yaml", "seeds: [0, 1, 2]\n")
     found = plan(finished, *SMOKE, "config/more.yaml")
     assert found.jobs == AFTER_NETWORKS | {
-        "train_block": 4, "regularise_block": 2, "extrapolate_block": 6, "slow_points_block": 6, "figure": 5,
+        "train_block": 4, "regularise_block": 2, "extrapolate_block": 6, "slow_points_block": 6, "backtrack_block": 2,
+        "spectrum_block": 4, "tables": 6, "figure": 9,
     }  # fmt: skip
     blocks = Counter(re.findall(r"seeds[\d_-]+", " ".join(found.messages)))
-    assert blocks == {"seeds2": 18}
+    assert blocks == {"seeds2": 24}
 
 
 @pytest.mark.parametrize(
     ("module", "expected", "figures"),
     [
         ("downloads", {}, set()),  # the digits are not downloaded
-        ("figures", {"figure": 6, "provenance": 1, "all": 1}, FIGURES),
+        ("figures", {"figure": 11, "provenance": 1, "all": 1}, FIGURES),
         (
             "extrapolate",
-            AFTER_NETWORKS | {"extrapolate_block": 6, "tables": 1, "figure": 4},
-            {"extrapolation", "regularisation", "correlation", "budget"},
+            AFTER_NETWORKS | {"extrapolate_block": 6, "tables": 1, "figure": 8},
+            {
+                "extrapolation",
+                "regularisation",
+                "correlation",
+                "budget",
+                "backtrack",
+                "formation",
+                "kinds",
+                "predictors",
+            },
         ),
+        (
+            "backtrack",
+            AFTER_NETWORKS | {"backtrack_block": 2, "tables": 2, "correlate": 0, "predictors": 0, "figure": 2},
+            {"backtrack", "formation"},
+        ),
+        (
+            "spectrum",
+            AFTER_NETWORKS | {"spectrum_block": 4, "tables": 1, "figure": 6},
+            {"kinds", "correlation", "budget", "predictors", "backtrack", "formation"},
+        ),
+        ("portraits", {"portraits_block": 4, "tables": 1, "figure": 1, "provenance": 1, "all": 1}, {"portraits"}),
         # Regularisation starts from slow points, and what it trains goes through every later stage.
         (
             "slow_points",
-            AFTER_NETWORKS | {"slow_points_block": 6, "regularise_block": 2, "extrapolate_block": 2, "figure": 5},
+            AFTER_NETWORKS
+            | {
+                "slow_points_block": 6,
+                "backtrack_block": 2,
+                "regularise_block": 2,
+                "extrapolate_block": 2,
+                "spectrum_block": 4,
+                "portraits_block": 4,
+                "figure": 10,
+            },
             FIGURES - {"trial"},
         ),
         (
             "cells",
             AFTER_NETWORKS
             | {"train_block": 4, "trials": 1, "slow_points_block": 6, "regularise_block": 2, "extrapolate_block": 6}
-            | {"figure": 6},
+            | {"backtrack_block": 2, "spectrum_block": 4, "portraits_block": 4, "figure": 11},
             FIGURES,
         ),
     ],
@@ -328,7 +482,7 @@ def test_a_new_seed_adds_a_block_and_the_summaries(finished, edited):
 def test_an_edit_of_a_module_runs_the_stages_that_use_it(finished, edited, module, expected, figures):
     edited(f"workflow/lib/memrnn/{module}.py", append="\n# an edit\n")
     found = plan(finished, *SMOKE)
-    assert found.jobs == expected
+    assert found.jobs == {rule: jobs for rule, jobs in expected.items() if jobs}
     assert {message.removeprefix("Figure ") for message in found.messages if message.startswith("Figure ")} == figures
 
 
@@ -363,7 +517,7 @@ def test_single_targets_do_what_they_lack(finished):
     [
         # Regularisation starts from the points of the trained networks, so it lies between the two uses of the rule.
         (["slow_points"], "slow_points_block", {"slow_points_block": 6, "regularise_block": 2, "slow_points": 1}),
-        ([], "figure", {"figure": 6, "provenance": 1, "all": 1}),
+        ([], "figure", {"figure": 11, "provenance": 1, "all": 1}),
     ],
 )
 def test_a_rule_can_be_forced(finished, target, rule, expected):
@@ -378,11 +532,19 @@ def test_a_rule_can_be_forced(finished, target, rule, expected):
     [
         ("figures: {pallete: deep}\n", [], ["figures.pallete", "palette"]),
         ("regularise: {protocols: [vocu, decu]}\n", [], ["regularise.protocols", "decu", "nacu"]),
+        ("backtrack: {protocols: [decu]}\n", [], ["backtrack.protocols", "decu", "nacu"]),
         ("threads: 1\n", ["slow_pionts"], ["slow_pionts"]),
         ("threads: 1\n", ["results/smoke/train/gru-vcou/seeds0-1.safetensors"], ["gru-vcou"]),
         ("threads: 1\n", ["results/smoke/train/gru-vocu/seeds0-2.safetensors"], ["seeds0-2"]),
     ],
-    ids=["unknown key", "regularising what is not trained", "unknown target", "unknown protocol", "unknown block"],
+    ids=[
+        "unknown key",
+        "regularising what is not trained",
+        "following what is not",
+        "unknown target",
+        "unknown protocol",
+        "unknown block",
+    ],
 )
 def test_mistakes_are_told_before_any_job(finished, edited, config, target, expected):
     edited("config/more.yaml", config)
@@ -409,6 +571,7 @@ def test_one_core_gives_the_same_bytes_as_two(smoke_run, tmp_path):
     for old in ("provenance.json", "tables/claims.csv"):
         shutil.copy(smoke_run / "results/smoke" / old, clone / "results/smoke" / old)
     tables = [f"results/smoke/extrapolate/{each}/seeds0-1.csv" for each in ("regularise/gru-vocu", "train/lstm-nacu")]
+    tables.append("results/smoke/backtrack/gru-vocu/seeds0-1.csv")
     done = snakemake(clone, "--cores", "1", *tables, *SMOKE)
     assert done.returncode == 0, done.stdout
     assert not re.search(r"^C\d ", done.stdout, re.MULTILINE)
@@ -417,8 +580,8 @@ def test_one_core_gives_the_same_bytes_as_two(smoke_run, tmp_path):
         for path in (clone / "results/smoke").rglob("*")
         if path.is_file() and not {"logs", "benchmarks", "tables", "provenance.json"} & set(path.parts)
     )
-    # images; networks, checkpoints and table; points and table; networks and table; table; and of the LSTM without
-    # regularisation: networks, checkpoints and table; table
-    assert len(made) == 13
+    # images; networks, checkpoints and table; points and table; points followed back and two tables; networks and
+    # table; table; and of the LSTM without regularisation: networks, checkpoints and table; table
+    assert len(made) == 16
     for path in made:
         assert (clone / path).read_bytes() == (smoke_run / path).read_bytes(), path

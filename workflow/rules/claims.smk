@@ -3,6 +3,8 @@ rule claims:
         scores=rules.correlate.output.scores,
         correlation=rules.correlate.output.correlation,
         slow_points=f"{RESULTS}/tables/slow_points.csv",
+        formation=rules.formation.output.formation,
+        test=rules.formation.output.test,
         library=library("claims"),
     output:
         claims=report(

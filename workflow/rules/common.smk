@@ -25,8 +25,9 @@ BLOCKS = planning.blocks(config["seeds"], config["block_size"])
 ENSEMBLES = planning.ensembles(config)
 MAX_DELAY = config["task"]["steps"]
 FIRST_BLOCK = list(BLOCKS)[:1]  # its first network is the one that pictures show
-TABLES = ["training", "extrapolation", "slow_points", "spectrum", "portraits"]  # joined from those of blocks
 CLASSES = len(sources.class_names(config["dataset"]))
+# tables with a part from every block that they are about
+JOINED = ["training", "extrapolation", "slow_points", "spectrum", "portraits", "backtrack", "confusion"]
 NUMBERS = Path(RESULTS, "tables", "numbers.json")
 PREDICTOR_NUMBERS = Path(RESULTS, "tables", "predictors.json")
 SETTINGS = dict(config)  # as validated; what follows adds to `config` for the report alone
@@ -38,9 +39,9 @@ for name, path in {"numbers": NUMBERS, "predictors": PREDICTOR_NUMBERS}.items():
 wildcard_constraints:
     cell="|".join(config["cells"]),
     protocol="|".join(config["protocols"]),
-    stage="|".join(ENSEMBLES),
+    stage="train|regularise",
     seeds="|".join(BLOCKS),
-    table="|".join(TABLES),
+    table="|".join(JOINED),
     figure="|".join(figures.TABLES),
 
 
@@ -54,7 +55,7 @@ def library(stem):
 
 
 def per_block(pattern, stages=("train", "regularise"), blocks=BLOCKS):
-    """Files of a pattern with {stage}, {cell}, {protocol} and {seeds} for every block that the stages train."""
+    """Files of a pattern with {stage}, {cell}, {protocol} and {seeds} for every block of these stages."""
     return [
         str(pattern).format(stage=stage, cell=cell, protocol=protocol, seeds=seeds)
         for stage in stages
@@ -71,5 +72,8 @@ def table_parts(wildcards):
         return per_block(rules.spectrum_block.output.table, ["train"])
     if wildcards.table == "portraits":
         return per_block(rules.portraits_block.output.table, ["train"], FIRST_BLOCK)
+    followed = {"backtrack": rules.backtrack_block.output.table, "confusion": rules.backtrack_block.output.confusion}
+    if wildcards.table in followed:
+        return per_block(followed[wildcards.table], ["backtrack"])
     block = {"extrapolation": rules.extrapolate_block, "slow_points": rules.slow_points_block}[wildcards.table]
     return per_block(block.output.table)

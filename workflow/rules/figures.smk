@@ -32,6 +32,10 @@ rule figure:
             "search_steps": config["claims"]["search_steps"],
             "max_delay": MAX_DELAY,
             "confidence": config["correlate"]["confidence"],
+            "boundaries": {
+                name: planning.boundaries(config["protocol_settings"][name], config["train"]["steps"])
+                for name in config["protocols"]
+            },
         },
     message:
         "Figure {wildcards.figure}"

@@ -5,14 +5,18 @@ PROVENANCE = Path(RESULTS, "provenance.json")
 BEFORE = planning.written(PROVENANCE)
 # Of this run's jobs alone: the folder may hold those of seeds and protocols that are no longer configured.
 BENCHMARKS = [
-    *(str(rule.benchmark) for rule in (rules.dataset, rules.trials, rules.correlate, rules.predictors, rules.claims)),
+    *(
+        str(rule.benchmark)
+        for rule in (rules.dataset, rules.trials, rules.correlate, rules.predictors, rules.formation, rules.claims)
+    ),
     *per_block(rules.train_block.benchmark, ["train"]),
     *per_block(rules.regularise_block.benchmark, ["regularise"]),
     *per_block(rules.slow_points_block.benchmark),
     *per_block(rules.spectrum_block.benchmark, ["train"]),
     *per_block(rules.portraits_block.benchmark, ["train"], FIRST_BLOCK),
+    *per_block(rules.backtrack_block.benchmark, ["backtrack"]),
     *per_block(rules.extrapolate_block.benchmark),
-    *expand(str(rules.tables.benchmark), table=TABLES),
+    *expand(str(rules.tables.benchmark), table=JOINED),
     *expand(str(rules.figure.benchmark), figure=figures.TABLES),
 ]
 
@@ -29,7 +33,7 @@ rule provenance:
     input:
         claims=rules.claims.output.claims,
         figures=expand(rules.figure.output, figure=figures.TABLES),
-        tables=expand(rules.tables.output, table=TABLES),
+        tables=expand(rules.tables.output, table=JOINED),
         library=library("provenance"),
     output:
         provenance=str(PROVENANCE),

@@ -21,6 +21,25 @@ with none stays empty; neither is judged.
   search starts, is listed beside them (median over networks of each network's median over classes) and does not enter.
 - C3, for every cell and protocol and for every cell with its protocols pooled: the interval of Spearman's rho of speed
   (same budget) and extrapolation score lies below 0.
+- C4, for every cell, from the points followed back through training (`backtrack` and `formation` say when a point is
+  its class's own, and which class is its parent):
+  (a) Under VoCu, the interval of the share of later classes (introduced after the first stage) whose point, at the
+  checkpoint before it became its own, was that of a class introduced before them, lies above claims.majority. A class
+  that never has a point of its own counts against it.
+  (b) Under VoCu, the interval of Spearman's rho, within a network, of the order in which classes are introduced and the
+  step at which their points appear lies above 0. A class whose point never appears comes last.
+  (c) So does the interval of the difference, paired by seed, between that rho and the one under DeCu of the same order
+  of labels: the order comes from the protocol.
+  (d) Under VoCu, the interval of the excess confusion with the parent lies above 0: when it was introduced, a class was
+  taken for its parent more often than for the mean of the classes before it.
+  Networks in which a number is undefined (all points appear together; no class has both a parent and a choice of
+  parents) are left out of that panel and counted. Listed beside the panels, and not entering: the share of (a) where
+  the point moreover lay on the parent's (closer than claims.distinct_distance); the p value of a permutation test of
+  (d); how much the speed of the parent's point changes at a split, and that of other classes' points meanwhile; and the
+  share of training after which points appear.
+  What (a) and (b) can show is limited: only outputs in play are read, so no class can have a point of its own before it
+  is introduced, and a state that does not answer null is some class's. What they can refute is that points appear
+  late, in any order, or out of nothing. (c) and (d) have no such help.
 - C5, for every cell, protocol and mode (centroid, slow_points): the interval of the difference in extrapolation score
   against the control lies above 0.
 
@@ -62,6 +81,7 @@ from memrnn.correlate import (
     check_table,
     only_trained,
 )
+from memrnn.formation import FORMATION_COLUMNS, PARTIAL_COLUMNS, SUMMARY_COLUMNS, TEST_COLUMNS, summarise
 from memrnn.record import load_table
 
 STATEMENTS = {
@@ -70,9 +90,18 @@ STATEMENTS = {
     "C2": "Most memories have a slow point of their own: the point that the search finds is read out as its class, and "
     "lies apart from every other class's.",
     "C3": "The speed of the slow points predicts extrapolation, in every protocol and architecture.",
+    "C4": "Following the slow points back through training shows how they form and why protocols differ: under VoCu "
+    "the point of a new class splits off from an existing one, in the order of introduction.",
     "C5": "A regulariser that lowers the speed at those points improves the robustness of the memory.",
 }
 NOTHING_JUDGED = " (Nothing could be judged: too few networks to compare.)"
+DESCRIBED = {  # what is listed beside claim C4's panels
+    "coincide_share": "the same share where the point lay on its parent's",
+    "p": "p of the confusion with the parent, by permutation",
+    "parent_speed_change": "log10 change of the parent's speed at a split",
+    "others_speed_change": "log10 change of the other points' speed meanwhile",
+    "appears_share": "share of training after which points appear",
+}
 ESTIMATE_COLUMNS = ["cell", "curriculum", "value", "low", "high", "networks", "left_out"]
 CLAIM_COLUMNS = [
     *("claim", "statement", "measure", "value", "low", "high", "verdict"),
@@ -133,6 +162,8 @@ def judge(
     scores: pd.DataFrame,
     correlation: pd.DataFrame,
     slow_points: pd.DataFrame,
+    formation: pd.DataFrame,
+    test: pd.DataFrame,
     *,
     search_steps: int,
     nominal_margin: float,
@@ -140,11 +171,13 @@ def judge(
     majority: float,
     confidence: float,
 ) -> pd.DataFrame:
-    """Verdicts on C1, C2, C3 and C5 by the rules of the module's text.
+    """Verdicts on the claims by the rules of the module's text.
 
     Args:
         scores, correlation: tables of the correlate stage.
         slow_points: table of the slow-point stage.
+        formation, test: tables of the formation stage, `formation` and `confusion_test`; without rows where no network
+            was followed back through training.
         search_steps: budget of the search at which C2 and C3 are judged.
         nominal_margin: largest difference in nominal accuracy that counts as equal.
         distinct_distance: points closer than this are one (Euclidean, in hidden-state units).
@@ -158,6 +191,7 @@ def judge(
             the tables are not about the same networks.
     """
     _check(scores, correlation, slow_points, search_steps)
+    _check_formation(scores, formation, test)
     means = network_means(scores)
     nominal = protocol_differences(means, "nominal_accuracy", confidence)
     longer = protocol_differences(means, "extrapolation_score", confidence)
@@ -171,6 +205,9 @@ def judge(
     rho = about_speed(correlation)
     rho = rho[(rho.predictor == "speed") & (rho.search_steps == search_steps)].rename(columns={"rho": "value"})
     gain = regularisation_gains(means, confidence)
+    formed = formation_estimates(formation, test, distinct_distance, confidence)
+    split, order = formed["split_share"], formed["order_rho"]
+    order_gain, excess = formed["order_difference"], formed["parent_excess"]
 
     margin, most = f"within ±{nominal_margin:g}", f"low > {majority:g}"
     equal = (nominal.low >= -nominal_margin) & (nominal.high <= nominal_margin)
@@ -184,6 +221,13 @@ def judge(
         _panels("C2", speed, "speed of the slow points, median", "(descriptive)", None),
         _panels("C2", start_speed, "speed at the centroids, median", "(descriptive)", None),
         _panels("C3", rho, "Spearman's rho of log speed and extrapolation score", "high < 0", rho.high < 0),
+        _panels(
+            "C4", split, "share of later classes that split from one introduced before", most, split.low > majority
+        ),
+        _panels("C4", order, "rho of order of introduction and step of appearance", "low > 0", order.low > 0),
+        _panels("C4", order_gain, "the same rho, difference between protocols", "low > 0", order_gain.low > 0),
+        _panels("C4", excess, "confusion with the parent, above the mean class", "low > 0", excess.low > 0),
+        *(_panels("C4", formed[name], measure, "(descriptive)", None) for name, measure in DESCRIBED.items()),
         _panels("C5", gain, "extrapolation score, difference to control", "low > 0", gain.low > 0),
     ]
     table = pd.concat(panels, ignore_index=True)
@@ -310,11 +354,57 @@ def regularisation_gains(means: pd.DataFrame, confidence: float) -> pd.DataFrame
     return pd.DataFrame(rows, columns=[*ESTIMATE_COLUMNS, "mode", "score", "control"])
 
 
+def formation_estimates(
+    formation: pd.DataFrame, test: pd.DataFrame, coincide_distance: float, confidence: float
+) -> dict[str, pd.DataFrame]:
+    """What claim C4 rests on, over the learned networks of every cell and protocol.
+
+    Args:
+        formation, test: tables of the formation stage.
+        coincide_distance: points closer than this are one.
+        confidence: of the intervals.
+    Returns:
+        ESTIMATE_COLUMNS of every measure of `formation.summarise`; networks in which it is undefined are left out and
+        counted. split_share, coincide_share, order_rho, parent_excess and p are of VoCu alone, the others of every
+        protocol; order_difference has curriculum `vocu - decu` and counts pairs of one seed; p has no interval.
+    """
+    networks = summarise(formation, coincide_distance)
+    bounds = {
+        "split_share": (0.0, 1.0), "coincide_share": (0.0, 1.0), "order_rho": (-1.0, 1.0), "parent_excess": (-1.0, 1.0),
+        "appears_share": (0.0, 1.0),
+    }  # fmt: skip
+
+    def estimates(measure: str) -> pd.DataFrame:
+        defined = networks.assign(learned=networks.learned.eq(True) & networks[measure].notna())
+        interval = partial(mean_interval, confidence=confidence, bounds=bounds.get(measure, (-np.inf, np.inf)))
+        return by_protocol(defined, measure, interval)
+
+    found = {measure: estimates(measure) for measure in SUMMARY_COLUMNS}
+    for measure in ("split_share", "coincide_share", "order_rho", "parent_excess"):
+        found[measure] = found[measure][found[measure].curriculum == "vocu"]
+    rows = []
+    for cell, of_cell in networks.groupby("cell"):
+        rho = of_cell[of_cell.learned].pivot(index="seed", columns="curriculum", values="order_rho")
+        if {"vocu", "decu"} <= set(of_cell.curriculum):
+            rho = rho.reindex(columns=["vocu", "decu"])  # no network of a protocol may have learned
+            difference = (rho.vocu - rho.decu).dropna()
+            pairs = of_cell[of_cell.curriculum == "vocu"].seed.nunique()
+            interval = mean_interval(difference, confidence, (-2.0, 2.0))
+            rows.append([cell, "vocu - decu", *interval, len(difference), pairs - len(difference)])
+    found["order_difference"] = pd.DataFrame(rows, columns=ESTIMATE_COLUMNS)
+    p = test[test.curriculum == "vocu"].assign(value=test.p, low=np.nan, high=np.nan)
+    every = networks[networks.curriculum == "vocu"].groupby("cell").size()
+    found["p"] = p.assign(left_out=p.cell.map(every).sub(p.networks))[ESTIMATE_COLUMNS]
+    return found
+
+
 def numbers(
     claims: pd.DataFrame,
     scores: pd.DataFrame,
     correlation: pd.DataFrame,
     slow_points: pd.DataFrame,
+    formation: pd.DataFrame,
+    test: pd.DataFrame,
     *,
     settings: Mapping[str, Any],
     correlate: Mapping[str, Any],
@@ -324,7 +414,7 @@ def numbers(
 
     Args:
         claims: what `judge` returned.
-        scores, correlation, slow_points: the tables it was given.
+        scores, correlation, slow_points, formation, test: the tables it was given.
         settings, correlate: the configuration's sections `claims` and `correlate`.
         max_delay: longest delay of the nominal task, T_max.
     Returns:
@@ -336,6 +426,7 @@ def numbers(
         budget of the claims; budget_rho: the same for curriculum all at every budget, 0 being the centroid.
         regularise: [{cell, curriculum, mode, difference, low, high, networks, left_out, score, control}].
         readout_share, distinct_share: [{cell, curriculum, value, low, high, networks, left_out}].
+        formation: {measure: the same} for every measure of `formation_estimates`.
         settings: {max_delay} and both sections.
     """
     confidence = correlate["confidence"]
@@ -368,6 +459,10 @@ def numbers(
         "regularise": _records(regularisation_gains(means, confidence).rename(columns={"value": "difference"})),
         "readout_share": _records(by_protocol(shares, "readout", share_interval)),
         "distinct_share": _records(by_protocol(shares, "distinct", share_interval)),
+        "formation": {
+            measure: _records(rows)
+            for measure, rows in formation_estimates(formation, test, settings["distinct_distance"], confidence).items()
+        },
         "settings": {"max_delay": max_delay, **settings, **correlate},
     }
 
@@ -466,6 +561,20 @@ def _check(scores: pd.DataFrame, correlation: pd.DataFrame, slow_points: pd.Data
                 f"table scores has the phases {', '.join(sorted(group.phase.unique()))} for {cell} {curriculum}; "
                 "expected control among them, which the others are compared with. Add control to regularise.modes."
             )
+
+
+def _check_formation(scores: pd.DataFrame, formation: pd.DataFrame, test: pd.DataFrame) -> None:
+    """Refuse tables of the formation stage that `judge` could not use, or of networks that the scores do not have."""
+    check_table(formation, "formation", FORMATION_COLUMNS, POINT, may_be_empty=PARTIAL_COLUMNS)
+    check_table(test, "confusion_test", TEST_COLUMNS, TEST_COLUMNS[:3], may_be_empty=["excess", "p"])
+    columns = ["dataset", "cell", "curriculum", "phase", "seed", "learned"]
+    known = set(scores[columns].itertuples(index=False, name=None))
+    odd = set(formation[columns].itertuples(index=False, name=None)) - known
+    if odd:
+        raise ValueError(
+            f"tables formation and scores disagree about the network {' '.join(map(str, min(odd)[:-1]))}. "
+            "Run the formation stage again."
+        )
 
 
 if __name__ == "__main__":

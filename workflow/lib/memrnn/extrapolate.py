@@ -35,7 +35,6 @@ def extrapolate(
         than null).
     """
     classes, count, device = len(images.classes), len(networks.seeds), networks.device
-    counts, offsets = images.counts("test"), images.offsets("test")
     # Streams by purpose: a seed meets the same trials and noise in every phase, cell and protocol.
     seeds = list(dict.fromkeys(networks.seeds))
     seed_of = torch.tensor([seeds.index(seed) for seed in networks.seeds])  # place in `seeds` of each network's seed
@@ -44,7 +43,7 @@ def extrapolate(
         [record.generator(seed, "extrapolate", name, device=device) for seed in seeds] for name in ("noise", "trigger")
     )
     label = torch.arange(classes).repeat_interleave(trials)  # (batch,)
-    image = torch.stack([turns(g, counts, offsets, trials) for g in onset])  # (seeds, batch)
+    image = torch.stack([images.turns("test", g, trials) for g in onset])  # (seeds, batch)
     latest = full_steps - min_delay - 1
     before = torch.stack([torch.randint(latest + 1, label.shape, generator=g) for g in onset])  # (seeds, batch)
     shown = images.test_images[image].to(device)
@@ -91,15 +90,6 @@ def extrapolate(
                     networks.labels, delay, right.view(count, classes, trials), false.view(count, classes, trials)
                 )
     return pd.DataFrame(rows).sort_values(["phase", "seed", "label", "delay"], ignore_index=True)
-
-
-def turns(generator: torch.Generator, counts: Tensor, offsets: Tensor, trials: int) -> Tensor:
-    """Indices of `trials` images of each class, in random order, no image used twice before all are used once."""
-    turns = []
-    for count, offset in zip(counts.tolist(), offsets.tolist(), strict=True):
-        rounds = [torch.randperm(count, generator=generator) for _ in range(-(-trials // count))]
-        turns.append(offset + torch.cat(rounds)[:trials])
-    return torch.cat(turns)
 
 
 def _rows(labels: Sequence[dict[str, Any]], delay: int, right: Tensor, false: Tensor) -> list[dict[str, Any]]:

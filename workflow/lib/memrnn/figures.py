@@ -6,6 +6,7 @@ rule file asks it for `TABLES` while the run is planned; the plotting libraries 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,6 +31,14 @@ COLUMNS = {
     "slow_points": ("cell", "curriculum", "phase", "seed", "label", "search_steps", "speed"),
     "scores": ("cell", "curriculum", "phase", "seed", "label", "extrapolation_score", "learned"),
     "correlation": ("cell", "curriculum", "predictor", "search_steps", "target", "rho", "low", "high"),
+    "backtrack": ("cell", "curriculum", "seed", "label", "step", "speed", "readout"),
+    "formation": (
+        *("cell", "curriculum", "seed", "label", "learned", "introduced", "appears", "steps"),
+        *("parent", "parent_confusion", "parent_excess"),
+    ),
+    "confusion_test": ("cell", "curriculum", "excess", "p"),
+    "spectrum": ("cell", "curriculum", "phase", "seed", "label", "leading_modulus", "time_constant", "kind"),
+    "portraits": ("cell", "curriculum", "seed", "what", "label", "trial", "step", "pc1", "pc2", "pc3"),
     "predictors": (
         *("cell", "curriculum", "target", "predictor", "search_steps", "rho", "low", "high"),
         *("gain", "gain_low", "gain_high"),
@@ -39,6 +48,7 @@ COLUMNS = {
         *("learned", "lifetime", "censored", "predicted"),
     ),
 }
+MAY_BE_EMPTY = ("backtrack", "formation", "confusion_test")  # where no network is followed back through training
 
 # Names for people, in the order of panels and legends. What is not listed keeps its own name and comes last.
 CELLS = {"gru": "GRU", "lstm": "LSTM"}
@@ -49,6 +59,7 @@ PHASES = {
     "centroid": "centroids slowed",
     "slow_points": "slow points slowed",
 }
+KINDS = {"stable": "stable fixed point", "saddle": "saddle", "ghost": "none near by (ghost)"}
 TARGETS = {  # colour, marker and its face
     "lifetime": ("with the lifetime", "black", "o", "black"),
     "extrapolation_score": ("with the extrapolation score", "0.5", "s", "white"),
@@ -72,6 +83,7 @@ LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1, 1)), 
 
 WIDTH = 7.0  # inches: a text column's width, so that the sizes below are the sizes on the page
 QUIET = "0.45"  # grey of what is context, not data
+TREES = 4  # networks of a cell whose formation is drawn
 GROWN = "first logged step after the task grew"
 
 
@@ -111,8 +123,9 @@ def draw(
         name: key of `FIGURES`.
         tables: the tables of `tables_for(name)`, with the columns in `COLUMNS`.
         style: context and palette (names of seaborn's).
-        settings: search_steps (budget at which the claims are judged), max_delay (T_max, time steps) and confidence (of
-            the intervals over networks, as a share).
+        settings: search_steps (budget at which the claims are judged), max_delay (T_max, time steps), confidence (of
+            the intervals over networks, as a share) and boundaries (of each protocol, the training steps at which it
+            changes the task).
     Raises:
         ValueError: no such figure, or a table it needs was not given.
     """
@@ -175,14 +188,14 @@ def say(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=QUIET, backgroundcolor="white")
 
 
-def legend(figure: Drawing) -> None:
-    """One legend under all panels, each entry once, in the order first drawn."""
+def legend(figure: Drawing, columns: int | None = None) -> None:
+    """One legend under all panels, each entry once, in the order first drawn; by default in one row or two."""
     handles: dict[str, Any] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     if handles:
-        columns = len(handles) if len(handles) <= 4 else -(-len(handles) // 2)
+        columns = columns or (len(handles) if len(handles) <= 4 else -(-len(handles) // 2))
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False)
 
 
@@ -506,9 +519,211 @@ def draw_budget(tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], se
     return figure
 
 
+def draw_kinds(tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], settings: Mapping[str, Any]) -> Drawing:
+    """Shares of kinds of slow points per cell and protocol, and the points' time constants beside them.
+
+    Networks that have not learned the task are left out, as they are from correlations.
+    """
+    from matplotlib.figure import Figure as Drawing
+
+    scores = tables["scores"].query("phase == 'trained'")
+    points = tables["spectrum"].query("phase == 'trained'")
+    network = ["cell", "curriculum", "seed"]
+    points = points.merge(scores[[*network, "label", "learned"]], on=[*network, "label"])
+    kinds = looks(KINDS, KINDS, style["palette"])
+    lines = [
+        (cell, protocol)
+        for cell in ordered(points["cell"], CELLS)
+        for protocol in ordered(points["curriculum"], PROTOCOLS)
+    ]
+    figure = Drawing(figsize=(WIDTH, 0.34 * max(3, len(lines)) + 1.3), layout="constrained")
+    shares, constants = figure.subplots(1, 2, sharey=True, width_ratios=(1, 1.2))
+    for place, (cell, protocol) in enumerate(lines):
+        here = points[(points["cell"] == cell) & (points["curriculum"] == protocol)]
+        here = here[here["learned"]]
+        if here.empty:
+            shares.text(0.5, place, "no network learned", ha="center", va="center", color=QUIET)
+        end = 0.0
+        for row, (kind, look) in enumerate(kinds.items()):
+            part = here[here["kind"] == kind]
+            share = len(part) / max(1, len(here))
+            shares.barh(place, share, left=end, height=0.7, color=look.colour, label=look.label)
+            if share > 0.06:
+                shares.text(
+                    end + share / 2, place, str(len(part)), ha="center", va="center", color="white", weight="bold"
+                )
+            end += share
+            # grows along the leading direction: filled, fades: open
+            grows = (part["leading_modulus"] > 1).to_numpy()
+            height = place + 0.22 * (row - 1) + np.linspace(-0.1, 0.1, len(part))
+            colours = np.where(grows[:, None], (*look.colour, 1.0), (1.0, 1.0, 1.0, 1.0))
+            constants.scatter(
+                part["time_constant"], height, s=13, marker=look.marker, facecolors=colours, edgecolors=[look.colour],
+                linewidths=0.8,
+            )  # fmt: skip
+    shares.set_yticks(range(len(lines)), [f"{CELLS.get(c, c)}, {PROTOCOLS.get(p, p)}" for c, p in lines])
+    shares.set(ylim=(len(lines) - 0.5, -0.5), xlim=(0, 1), xlabel="share of points")
+    # a logarithmic axis without data has no ticks
+    constants.set(xscale="log" if points["learned"].any() else "linear", xlabel="time constant (steps)")
+    for filled, label in ((True, "grows along the leading direction"), (False, "fades along it")):
+        constants.scatter([], [], s=13, facecolors="black" if filled else "white", edgecolors="black", label=label)
+    if points.empty:
+        say(shares, "no network")
+    legend(figure)
+    return figure
+
+
+FADING = (0.2, 0.35, 0.55, 0.9)  # opacity of a trajectory's quarters, the first to the last
+
+
+def draw_portraits(
+    tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], settings: Mapping[str, Any]
+) -> Drawing:
+    """Trajectories, slow points and centroids along principal components; a column per protocol, two rows per cell.
+
+    Both rows share the first component; the upper one has the second against it, the lower one the third.
+    """
+    import seaborn
+    from matplotlib.figure import Figure as Drawing
+
+    table = tables["portraits"]
+    cells, protocols = ordered(table["cell"], CELLS), ordered(table["curriculum"], PROTOCOLS)
+    labels = sorted(table.loc[table["label"] >= 0, "label"].unique())
+    palette = style["palette"] if len(labels) <= 10 else "husl"
+    colours = dict(zip(labels, seaborn.color_palette(palette, len(labels)), strict=True))
+    figure = Drawing(figsize=(WIDTH, 2 * len(cells) * 1.75 + 0.6), layout="constrained")
+    axes = figure.subplots(2 * len(cells), len(protocols), squeeze=False)
+    for row, cell in enumerate(cells):
+        for column, protocol in enumerate(protocols):
+            part = table[(table["cell"] == cell) & (table["curriculum"] == protocol)]
+            pair = axes[2 * row : 2 * row + 2, column]
+            pair[0].sharex(pair[1])
+            pair[0].tick_params(labelbottom=False)
+            pair[0].set_title(f"{CELLS.get(cell, cell)}, {PROTOCOLS.get(protocol, protocol)}")
+            share = part[part["what"] == "share"][["pc1", "pc2", "pc3"]].mean() * 100
+            pair[1].set_xlabel(f"PC 1 ({share['pc1']:.0f} %)")
+            for panel, up in zip(pair, ("pc2", "pc3"), strict=True):
+                panel.set_ylabel(f"PC {up[-1]} ({share[up]:.0f} %)")
+                panel.locator_params(nbins=4)
+                _paint(panel, part, up, colours)
+    legend(figure)
+    return figure
+
+
+def _paint(panel: Axes, part: pd.DataFrame, up: str, colours: Mapping[int, Any]) -> None:
+    """Trajectories that grow more opaque with time, and slow points and centroids, in one panel of a portrait."""
+    for (label, _), path in part[part["what"] == "trajectory"].groupby(["label", "trial"]):
+        path = path.sort_values("step")[["pc1", up]].to_numpy()
+        for piece, opacity in zip(np.array_split(np.arange(len(path) - 1), len(FADING)), FADING, strict=True):
+            if len(piece):
+                panel.plot(*path[piece[0] : piece[-1] + 2].T, color=colours[label], linewidth=0.7, alpha=opacity)
+        panel.plot(*path[-1], ".", color=colours[label], markersize=3)
+    for what, name, size, look in (
+        ("centroid", "centroid", 22, {"marker": "D", "edgecolors": "black", "linewidths": 0.6}),
+        ("slow_point", "slow point", 66, {"marker": "o", "edgecolors": "black", "linewidths": 0.8}),
+    ):
+        found = part[part["what"] == what]
+        panel.scatter(found["pc1"], found[up], s=size, c=[colours[label] for label in found["label"]], zorder=3, **look)
+        panel.scatter([], [], s=size, facecolors="white", label=name, **look)
+        for point in found.itertuples() if what == "slow_point" else ():
+            ink = "black" if np.dot(colours[point.label], (0.3, 0.59, 0.11)) > 0.6 else "white"  # by its brightness
+            panel.text(
+                point.pc1, getattr(point, up), str(point.label), ha="center", va="center", color=ink, zorder=4,
+                weight="bold", fontsize=8,
+            )  # fmt: skip
+    for label, colour in colours.items():
+        panel.plot([], [], color=colour, linewidth=2, label=f"class {label}")
+
+
 def short(number: int) -> str:
     """300 as "300", 3000 as "3k"."""
     return f"{number / 1000:g}k" if number >= 1000 else f"{number:g}"
+
+
+def draw_backtrack(
+    tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], settings: Mapping[str, Any]
+) -> Drawing:
+    """Speed of each class's point against training step, cells in rows and protocols in columns.
+
+    A line is the geometric mean over the networks that learned; it is bold where the point is its class's own in more
+    than half of them, thin and broken where it is not. Upright lines stand where the protocol changes the task.
+    """
+    table = learned_alone(tables["backtrack"], tables["formation"])
+    cells, protocols = (
+        ordered(tables["backtrack"]["cell"], CELLS),
+        ordered(tables["backtrack"]["curriculum"], PROTOCOLS),
+    )
+    colours = class_colours(tables["backtrack"]["label"])
+    figure, axes = panels(max(1, len(cells)), max(1, len(protocols)), 2.2)
+    for panel, cell, protocol in grid(axes, cells, protocols):
+        part = table[(table["cell"] == cell) & (table["curriculum"] == protocol)]
+        moving = part[part["speed"] > 0].assign(speed=lambda rows: np.log10(rows["speed"]))
+        means = 10 ** moving.pivot_table(index="step", columns="label", values="speed", aggfunc="mean")
+        own = part.assign(own=part["readout"] == part["label"]).pivot_table(index="step", columns="label", values="own")
+        for label in means.columns:
+            speed, colour = means[label], colours[label]
+            panel.plot(speed.index, speed, color=colour, linewidth=0.8, linestyle=(0, (2, 1.5)), alpha=0.7)
+            # A stretch between two checkpoints is bold where the point is its own at both.
+            bold = speed.where(own[label].reindex(speed.index) > 0.5)
+            panel.plot(bold.index, bold, color=colour, linewidth=1.8, label=f"class {label}")
+        networks = len(part.drop_duplicates(["cell", "curriculum", "seed"]))
+        if part.empty:
+            say(panel, "no network learned")
+        panel.plot([], [], color=QUIET, linewidth=0.8, linestyle=(0, (2, 1.5)), label="not its own")
+        for step in settings["boundaries"].get(protocol, ()):
+            panel.axvline(step, color=QUIET, linewidth=0.7, linestyle=":", zorder=0.5, label="the task changes")
+        panel.set_title(
+            f"{CELLS.get(cell, cell)}, {PROTOCOLS.get(protocol, protocol)}\n{networks} network{'s' * (networks != 1)}"
+        )
+        panel.locator_params(axis="x", nbins=4)
+    if not cells:
+        say(axes[0, 0], "no network was followed back")
+    if (table["speed"] > 0).any():  # without a value, a logarithmic axis has no ticks to make
+        axes[0, 0].set_yscale("log")
+    label_outer(axes, "training step", "speed (per time step)")
+    legend(figure, columns=6)
+    return figure
+
+
+def draw_formation(
+    tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], settings: Mapping[str, Any]
+) -> Drawing:
+    """VoCu: from which class's point each class's point split and when, and how much it was confused with that class.
+
+    Above, a tree per network, of the first few of each cell that learned; below, per cell, the share of a new class's
+    images that were taken for its parent, against the mean over the classes there were.
+    """
+    from matplotlib.figure import Figure as Drawing
+
+    table = tables["formation"].query("curriculum == 'vocu'")
+    table = table[table["learned"].eq(True)]
+    cells = ordered(table["cell"], CELLS)
+    colours = class_colours(tables["formation"]["label"])
+    if not cells:
+        figure = Drawing(figsize=(WIDTH, 2.5), layout="constrained")
+        why = "no network learned" if (tables["formation"]["curriculum"] == "vocu").any() else "none was followed back"
+        say(figure.subplots(), f"of VoCu, {why}")
+        return figure
+    figure = Drawing(figsize=(WIDTH, 1.7 * len(cells) + 2.9), layout="constrained")
+    columns = math.lcm(TREES, len(cells))
+    places = figure.add_gridspec(len(cells) + 1, columns, height_ratios=[1.7] * len(cells) + [2.1])
+    for row, cell in enumerate(cells):
+        of_cell = table[table["cell"] == cell]
+        wide = columns // TREES
+        for at, seed in enumerate(sorted(of_cell["seed"].unique())[:TREES]):
+            panel = figure.add_subplot(places[row, at * wide : (at + 1) * wide])
+            tree(panel, of_cell[of_cell["seed"] == seed], colours)
+            panel.set_title(f"{CELLS.get(cell, cell)}, seed {seed}")
+            panel.set(xlabel="training step", ylabel="class" if at == 0 else "")
+            panel.tick_params(labelleft=at == 0)
+    wide = columns // len(cells)
+    for at, cell in enumerate(cells):
+        panel = figure.add_subplot(places[len(cells), at * wide : (at + 1) * wide])
+        confusion_panel(panel, table[table["cell"] == cell], tables["confusion_test"], cell, colours)
+        panel.set(xlabel="new class", ylabel="share taken\nfor the parent" if at == 0 else "")
+        panel.tick_params(labelleft=at == 0)
+    legend(figure)
+    return figure
 
 
 def draw_predictors(
@@ -559,6 +774,69 @@ def draw_predictors(
         say(axes[0, 0], "no network")
     legend(figure)
     return figure
+
+
+def learned_alone(table: pd.DataFrame, formation: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the networks that have learned."""
+    network = ["cell", "curriculum", "seed"]
+    learned = formation.loc[formation["learned"].eq(True), network].drop_duplicates()
+    return table.merge(learned, on=network)
+
+
+def class_colours(labels: Iterable[int]) -> dict[int, Any]:
+    """A colour per class, from dark to light in their order, which is the order in which VoCu introduces them."""
+    import seaborn
+
+    order = sorted(set(labels))
+    return dict(zip(order, seaborn.color_palette("viridis", len(order) + 1), strict=False))  # the last is too light
+
+
+def tree(panel: Axes, network: pd.DataFrame, colours: Mapping[int, Any]) -> None:
+    """Formation of one network's points: a line from where each appears, and one up or down to its parent."""
+    last = network["steps"].max()
+    for row in network.sort_values("label").itertuples():
+        colour = colours[row.label]
+        never = np.isnan(row.appears)
+        waits = last if never else row.appears
+        panel.plot([row.introduced, waits], [row.label] * 2, color=colour, linewidth=0.8, linestyle=(0, (1, 1.5)))
+        panel.plot(
+            row.introduced, row.label, marker="|", color="black", markersize=5, linestyle="none",
+            label="class introduced",
+        )  # fmt: skip
+        if never:
+            panel.plot(last, row.label, marker="x", color=colour, markersize=4, linestyle="none")
+            continue
+        panel.plot([row.appears, last], [row.label] * 2, color=colour, linewidth=2, solid_capstyle="butt")
+        if row.parent >= 0:
+            panel.plot([row.appears] * 2, [row.parent, row.label], color=colour, linewidth=1)
+            panel.plot(
+                row.appears, row.parent, marker="o", color=colour, markersize=3, linestyle="none",
+                label="split from this class's point",
+            )  # fmt: skip
+    panel.set(ylim=(-0.7, network["label"].max() + 0.7), xlim=(-0.03 * last, 1.03 * last))
+    panel.set_yticks(range(0, int(network["label"].max()) + 1, 3))
+    panel.locator_params(axis="x", nbins=2)
+
+
+def confusion_panel(
+    panel: Axes, table: pd.DataFrame, test: pd.DataFrame, cell: str, colours: Mapping[int, Any]
+) -> None:
+    """Share of each new class's images taken for its parent, one mark per network, with the mean over candidates."""
+    entered = table[table["parent_excess"].notna()].sort_values(["label", "seed"])
+    for label, rows in entered.groupby("label"):
+        x = label + np.linspace(-0.25, 0.25, len(rows) + 2)[1:-1]
+        middle = (rows["parent_confusion"] - rows["parent_excess"]).iloc[0]
+        panel.plot([label - 0.35, label + 0.35], [middle] * 2, color="black", linewidth=1.2, label="mean over classes")
+        panel.plot(
+            x, rows["parent_confusion"], color=colours[label], marker="o", markersize=3.5, linestyle="none",
+            label="one network" if label == entered["label"].max() else None,
+        )  # fmt: skip
+    found = test[(test["cell"] == cell) & (test["curriculum"] == "vocu")].dropna(subset="p")
+    if entered.empty or found.empty:
+        say(panel, "no class has\na choice of parents")
+    said = "" if found.empty else f"\nexcess {found['excess'].iloc[0]:.2f}, $p = {found['p'].iloc[0]:.2g}$"
+    panel.set_title(f"{CELLS.get(cell, cell)}{said}")
+    panel.set_ylim(-0.04, 1.04)
 
 
 def predictor_label(predictor: str, steps: int) -> str:
@@ -642,7 +920,11 @@ FIGURES: dict[str, Figure] = {
     "extrapolation": Figure(draw_extrapolation, ("extrapolation",)),
     "correlation": Figure(draw_correlation, ("slow_points", "scores", "correlation")),
     "budget": Figure(draw_budget, ("correlation",)),
+    "backtrack": Figure(draw_backtrack, ("backtrack", "formation")),
+    "formation": Figure(draw_formation, ("formation", "confusion_test")),
     "regularisation": Figure(draw_regularisation, ("extrapolation",)),
+    "kinds": Figure(draw_kinds, ("spectrum", "scores")),
+    "portraits": Figure(draw_portraits, ("portraits",)),
     "predictors": Figure(draw_predictors, ("predictors", "predictions")),
 }
 TABLES: dict[str, tuple[str, ...]] = {name: figure.tables for name, figure in FIGURES.items()}

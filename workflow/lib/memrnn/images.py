@@ -84,6 +84,18 @@ class ImageSet:
         counts = self.counts(split)
         return counts.cumsum(0) - counts
 
+    def turns(self, split: str, generator: torch.Generator, number: int) -> Tensor:
+        """Indices of `number` images of each class, in random order, no image used twice before all are used once.
+
+        Returns:
+            (classes * number,) int64, class after class.
+        """
+        turns = []
+        for count, offset in zip(self.counts(split).tolist(), self.offsets(split).tolist(), strict=True):
+            rounds = [torch.randperm(count, generator=generator) for _ in range(-(-number // count))]
+            turns.append(offset + torch.cat(rounds)[:number])
+        return torch.cat(turns)
+
 
 def save(path: str | Path, image_set: ImageSet) -> None:
     """Write an image set as one file: its arrays, and shape, classes, mean, std and checksum as metadata."""

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from memrnn.budget import step_of
+
 # What jobs are given on a cluster. An update is one time step of one trial of one network. Its time grows with the
 # weights that a product goes through, and with the units, whose gates are computed one by one. Both rates follow from
 # two measurements of a GRU's training step in float32 on one core: 90 ms for 128 trials of 20 steps with 784 pixels and
@@ -121,9 +123,23 @@ def put_in_order(settings: dict[str, Any]) -> None:
 
 
 def ensembles(config: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
-    """Cell and protocol of every ensemble, by the stage that trains it."""
-    protocols = {"train": config["protocols"], "regularise": config["regularise"]["protocols"]}
+    """Cell and protocol of every ensemble, by the stage that trains it, or that follows its points back."""
+    protocols = {
+        "train": config["protocols"],
+        "regularise": config["regularise"]["protocols"],
+        "backtrack": config["backtrack"]["protocols"],
+    }
     return {stage: [(cell, name) for cell in config["cells"] for name in names] for stage, names in protocols.items()}
+
+
+def boundaries(protocol: Mapping[str, Any], steps: int) -> list[int]:
+    """Training steps at which a protocol changes the task.
+
+    Args:
+        protocol: its section of the configuration's protocol_settings.
+        steps: training steps in all.
+    """
+    return [step_of(start, protocol["out_of"], steps) for start in protocol["starts"][1:]]
 
 
 def library_files(script: str | Path, library: str | Path) -> list[str]:

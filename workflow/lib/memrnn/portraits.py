@@ -8,7 +8,6 @@ from torch import Tensor
 
 from memrnn import record
 from memrnn.cells import State
-from memrnn.extrapolate import turns
 from memrnn.images import ImageSet
 from memrnn.networks import Networks
 
@@ -25,8 +24,8 @@ def portrait(
     """Trajectories of the first network, its slow points and centroids, along their main directions.
 
     A trial starts from the zero state, sees a held-out image at step 0 and then `delay` frames of noise. Principal
-    components are those of the hidden states h after every step of every trial, also of steps that the table leaves out;
-    a component points to where the unit with its largest weight grows.
+    components are those of the hidden states h after every step of every trial, also of steps that the table leaves
+    out; a component points to where the unit with its largest weight grows.
 
     Args:
         points, centroids: h, or (h, c), each (networks, classes, units).
@@ -68,7 +67,7 @@ def _trajectories(networks: Networks, images: ImageSet, delay: int, trials: int)
     seed, device = networks.seeds[0], networks.device
     choice = record.generator(seed, "portraits", "images")
     noise = record.generator(seed, "portraits", "noise", device=device)
-    shown = images.test_images[turns(choice, images.counts("test"), images.offsets("test"), trials)].to(device)
+    shown = images.test_images[images.turns("test", choice, trials)].to(device)
     weights = type(networks.weights)(*(values[:1] for values in networks.weights))
     x = shown.new_zeros(1, len(shown), shown.shape[1] + 1)
     x[0, :, :-1] = shown

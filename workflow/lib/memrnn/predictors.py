@@ -11,8 +11,19 @@ be longer than the longest delay and nothing else, and enters as that (`tobit`).
 measured, T_max to the longest delay. The error of a network is the mean over its classes of |log10 predicted - log10
 measured|, where a censored lifetime counts as the longest delay. Models: `constant`, which knows the other networks'
 lifetimes alone; each single predictor; speed, and time constant, with the drift and diffusion that noise causes at the
-point. A gain is a difference of two models' errors, paired by network, positive where the first named is better; means
-over networks have Student's t interval. Two fits share all networks but two, so errors are not quite independent.
+point. A gain is a difference of two models' errors, paired by network, positive where it is an improvement; means over
+networks have Student's t interval. Two fits share most of their networks, so errors are not quite independent.
+
+Share of 95 % intervals that held the true value, measured over 300 simulated experiments in each of six settings (two
+predictors equally good, with noise of their own or in part the same, or differing by 0.35 in rho; 2 to 4 % or 26 to
+39 % of lifetimes censored; ten classes per network):
+
+    networks                     2           3           4           8           4 + 4 (two protocols)
+    difference of rho            0.99-1.00   0.97-0.99   0.98-0.99   0.96-0.98   0.95-0.97
+    the same, within networks    0.94-0.96   0.94-0.96   0.95-0.97   0.92-0.95   0.92-0.95
+    gain                         0.87-0.95   0.90-0.94   0.91-0.94   0.91-0.95   0.91-0.94
+
+Nothing is corrected for the number of predictors: of many that are alike, the best looking one looks better than it is.
 
 Needs no torch.
 """
@@ -43,8 +54,9 @@ from memrnn.correlate import (
 REFERENCE, NULL, CONSTANT = "speed", "nominal_accuracy", "constant"
 NOISE = ("drift", "diffusion")
 WITH_NOISE = ("speed", "time_constant")  # are also fitted together with those of the noise
-# A zero has no logarithm. No speed below this, per time step, can be told from zero: the search runs in float32, whose
-# rounding is some 1e-8 in every coordinate of the state. Drift and diffusion have the same floor.
+# A zero has no logarithm, and one close to zero would outweigh all others. Speeds count as no less than this per time
+# step, which the rounding of a search in float32 hides and no memory here lasts long enough to notice. So do drift and
+# diffusion.
 FLOOR = 1e-8
 RIDGE = 1e-6  # see `tobit`
 # Newton's steps at most, and the logarithm of likelihood left to climb at which they end.

@@ -143,9 +143,11 @@ def save_table(path: str | Path, frame: pd.DataFrame) -> None:
         frame.to_csv(temporary, index=False, float_format="%.9g")
 
 
-def load_table(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
+def load_table(path: str | Path, columns: Sequence[str], may_be_empty: bool = False) -> pd.DataFrame:
     """Read a CSV table and check that it has rows and all of `columns`.
 
+    Args:
+        may_be_empty: whether no rows will do; such a table comes with the columns asked for, whatever it has.
     Raises:
         ValueError: the file is missing, empty, not a table, or lacks a column; the message names file and columns.
     """
@@ -159,6 +161,8 @@ def load_table(path: str | Path, columns: Sequence[str]) -> pd.DataFrame:
             f"{path}: expected a CSV table with columns {', '.join(columns)}, found {type(error).__name__}: {error}. "
             "Delete the file and run again."
         ) from error
+    if frame.empty and may_be_empty:
+        return frame.reindex(columns=list(columns))
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise ValueError(

@@ -64,10 +64,15 @@ def held_input(networks: Networks, mean: float, trigger: float = 0.0) -> Tensor:
     return x
 
 
-def read_out(networks: Networks, state: State, mean: float) -> Tensor:
-    """Class that a triggered step from each state answers with, or `NO_CLASS`; (networks, points), int64."""
+def read_out(networks: Networks, state: State, mean: float, classes: int | None = None) -> Tensor:
+    """Class that a triggered step from each state answers with, or `NO_CLASS`; (networks, points), int64.
+
+    Args:
+        classes: how many classes may be answered, the first ones; None for all.
+    """
     after = networks.step(state, held_input(networks, mean, trigger=1.0))
-    return networks.logits(after[0]).argmax(-1) - 1
+    outputs = networks.logits(after[0])
+    return (outputs if classes is None else outputs[..., : classes + 1]).argmax(-1) - 1
 
 
 def centroids(networks: Networks, images: ImageSet, noise_steps: int, noise_scale: float) -> Centroids:
@@ -397,17 +402,13 @@ def find(
             "start_trials": start.trials,
             "start_readout": read_out(networks, start.state, images.mean),
         }
-        origin = _position(networks, start.state)
+        origin = position(networks, start.state)
         rows = []
         for budget, state in zip(budgets, found, strict=True):
-            position = _position(networks, state)
-            # (networks, classes, classes); cdist's shortcut for many points would blur distances below 0.01
-            apart = torch.cdist(position, position, compute_mode="donot_use_mm_for_euclid_dist")
-            apart.diagonal(dim1=1, dim2=2).fill_(torch.inf)
-            nearest = apart.min(-1)
+            nearest = apart(networks, state).min(-1)
             columns = {
                 "speed": speed(networks.cell, networks.weights, state, x),
-                "distance": (position - origin).norm(dim=-1),
+                "distance": (position(networks, state) - origin).norm(dim=-1),
                 "readout": read_out(networks, state, images.mean),
                 **first,
                 "nearest_distance": nearest.values,
@@ -422,8 +423,18 @@ def find(
     return found, pd.DataFrame(rows).sort_values(["phase", "seed", "label", "search_steps"], ignore_index=True)
 
 
-def _position(networks: Networks, state: State) -> Tensor:
+def position(networks: Networks, state: State) -> Tensor:
+    """Where states are in what the speed is measured in, h and tanh c for an LSTM; (networks, points, coordinates)."""
     return torch.cat(networks.cell.observe(state), -1)
+
+
+def apart(networks: Networks, state: State) -> Tensor:
+    """Euclidean distances between the points of a network, infinite to itself; (networks, points, points)."""
+    place = position(networks, state)
+    # cdist's shortcut for many points would blur distances below 0.01
+    distances = torch.cdist(place, place, compute_mode="donot_use_mm_for_euclid_dist")
+    distances.diagonal(dim1=1, dim2=2).fill_(torch.inf)
+    return distances
 
 
 def stored(path: str | Path, search_steps: int, seeds: Sequence[int]) -> tuple[State, State]:

@@ -1,0 +1,47 @@
+# Beside the checkpoints of every protocol, those where this one changes the task.
+MOST_CHECKPOINTS = len(config["train"]["checkpoints"]) + max(
+    len(settings["starts"]) for settings in config["protocol_settings"].values()
+)
+
+
+rule backtrack_block:
+    input:
+        images=rules.dataset.output.images,
+        checkpoints=rules.train_block.output.checkpoints,
+        points=f"{RESULTS}/slow_points/train/{{cell}}-{{protocol}}/{{seeds}}.safetensors",
+        library=library("backtrack"),
+    output:
+        points=f"{RESULTS}/backtrack/{{cell}}-{{protocol}}/{{seeds}}.safetensors",
+        table=f"{RESULTS}/backtrack/{{cell}}-{{protocol}}/{{seeds}}.csv",
+        confusion=f"{RESULTS}/backtrack/{{cell}}-{{protocol}}/{{seeds}}.confusion.csv",
+    log:
+        f"{RESULTS}/logs/backtrack/{{cell}}-{{protocol}}/{{seeds}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/backtrack/{{cell}}-{{protocol}}/{{seeds}}.tsv"
+    conda:
+        "../../envs/memrnn.yaml"
+    threads: config["threads"]
+    resources:
+        mem_mb=by_size(planning.megabytes, config["backtrack"]["confusion_trials"] * MAX_DELAY, "train"),
+        runtime=by_size(
+            planning.minutes,
+            planning.BACKWARD * config["backtrack"]["search_steps"] * CLASSES * MOST_CHECKPOINTS,
+            "train",
+        ),
+    params:
+        backtrack=lambda wildcards: {key: value for key, value in config["backtrack"].items() if key != "protocols"},
+        learning_rate=config["slow_points"]["learning_rate"],
+        learning_rate_drop=config["slow_points"]["learning_rate_drop"],
+        task=config["task"],
+        steps=config["train"]["steps"],
+        protocol=lambda wildcards: config["protocol_settings"][wildcards.protocol],
+        device=config["engine"]["device"],
+    message:
+        "Slow points back through training of {wildcards.cell}, {wildcards.protocol}, {wildcards.seeds}"
+    script:
+        "../scripts/backtrack.py"
+
+
+rule backtrack:
+    input:
+        per_block(rules.backtrack_block.output.table, ["backtrack"]),

@@ -1,0 +1,36 @@
+rule formation:
+    input:
+        backtrack=f"{RESULTS}/tables/backtrack.csv",
+        confusion=f"{RESULTS}/tables/confusion.csv",
+        scores=rules.correlate.output.scores,
+        library=library("formation"),
+    output:
+        formation=report(
+            f"{RESULTS}/tables/formation.csv",
+            caption="../report/formation_table.rst",
+            category="Tables",
+            labels={"table": "formation"},
+        ),
+        test=report(
+            f"{RESULTS}/tables/confusion_test.csv",
+            caption="../report/confusion_test_table.rst",
+            category="Tables",
+            labels={"table": "confusion_test"},
+        ),
+    log:
+        f"{RESULTS}/logs/formation.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/formation.tsv"
+    conda:
+        "../../envs/memrnn.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        resamples=config["correlate"]["resamples"],
+        seed=config["correlate"]["seed"],
+    message:
+        "When each class's point formed, and from which it split"
+    script:
+        "../scripts/formation.py"

@@ -1,0 +1,43 @@
+"""Follow the slow points of one block of networks back through training."""
+
+import torch
+
+from memrnn import record
+from memrnn.backtrack import confusions, follow, introductions, load_checkpoints, table
+from memrnn.engine import device_of
+from memrnn.images import load as load_images
+from memrnn.protocols import Stage, schedule
+from memrnn.slow_points import descend, stored
+
+params, task, settings = snakemake.params, snakemake.params.task, snakemake.params.backtrack
+cell, protocol = snakemake.wildcards.cell, snakemake.wildcards.protocol
+log = record.log_to(snakemake.log[0], "backtrack")
+record.prepare_process(snakemake.threads)
+
+device = device_of(params.device)
+images = load_images(snakemake.input.images).to(device)
+stages = schedule(protocol, params.protocol, params.steps, Stage(len(images.classes), task["steps"]))
+checkpoints, meta = load_checkpoints(snakemake.input.checkpoints, cell, stages, device)
+points, _ = stored(snakemake.input.points, settings["start_steps"], meta["seeds"])
+points = tuple(part.to(device) for part in points)
+budget, rate, drop = settings["search_steps"], params.learning_rate, params.learning_rate_drop
+found = follow(
+    checkpoints,
+    points,
+    lambda networks, start: descend(networks, images.mean, start, [budget], rate, drop["step"], drop["factor"])[0],
+)
+introduced = introductions(stages, len(images.classes))
+rows = table(
+    checkpoints, found, introduced, images.mean, settings["coincide_distance"], (settings["start_steps"], budget)
+)
+for step, group in rows.groupby("step"):
+    own = (group.readout == group.label).sum()
+    log.info("step %d: median speed %.3g, %d of %d points their own", step, group.speed.median(), own, len(group))
+confusion = confusions(checkpoints, images, introduced, task["steps"], task["min_delay"], settings["confusion_trials"])
+
+meta = {**meta, "cell": cell}
+# (checkpoints, networks, classes, units)
+arrays = {f"points.{part}": torch.stack([state[part] for state in found]) for part in range(len(points))}
+record.save_arrays(snakemake.output.points, arrays, meta)
+record.save_table(snakemake.output.table, record.label_rows(rows, meta))
+record.save_table(snakemake.output.confusion, record.label_rows(confusion, meta))

@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 CORES ?= all
 CONFIG ?=
+PROFILE ?= default
 ARGS ?=
 
 SHELL := bash
@@ -16,28 +17,34 @@ export PYTHONPATH := $(CURDIR)/workflow/lib
 # as the rest of the set-up. What is compiled must then be kept, also where the shell says otherwise.
 export PYTHONDONTWRITEBYTECODE :=
 
-SNAKEMAKE = $(VENV)/bin/snakemake --workflow-profile workflow/profiles/default $(if $(CONFIG),--configfile $(CONFIG))
+SNAKEMAKE = $(VENV)/bin/snakemake --workflow-profile workflow/profiles/$(PROFILE) $(if $(CONFIG),--configfile $(CONFIG))
+
+# On a cluster, the profile says how many jobs wait or run at a time, and the plugins that submit them are needed.
+ON_CLUSTER = $(filter-out default,$(PROFILE))
 
 # The run's name, from the same files in the same order as Snakemake reads them; known once the environment exists.
 RUN = $(shell $(VENV)/bin/python -c 'import sys, yaml; print([c["run"] for c in map(yaml.safe_load, map(open, sys.argv[1:])) if "run" in c][-1])' config/config.yaml $(CONFIG))
 
-.PHONY: help setup reproduce smoke test bench equivalence lock clean
+.PHONY: help setup reproduce smoke test test-cluster bench equivalence lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make reproduce   set up, run the whole workflow, write the report, print the claims"
 	@echo "                   CORES=2                    processor cores to use (default: all)"
 	@echo "                   CONFIG=config/smoke.yaml   settings that override config/config.yaml"
+	@echo "                   PROFILE=slurm              submit to a cluster; docs/cluster.md"
 	@echo "                   ARGS='--forcerun figure'   any further flag or target of snakemake"
 	@echo "make smoke       the same workflow in about a minute, on tiny settings"
 	@echo "make test        set up, run lint and all tests; ARGS='-k train' goes to pytest"
+	@echo "make test-cluster"
+	@echo "                 only the tests on a Slurm that they start, and on a stand-in for another scheduler"
 	@echo "make bench       time training and search against plain loops; on a quiet machine"
 	@echo "make equivalence train under each of the engine's settings and compare; an hour or more"
 	@echo "make setup       only make $(VENV) and install requirements.lock into it"
 	@echo "make lock        write requirements.lock anew from pyproject.toml"
 	@echo "make clean       remove $(VENV) and caches; results stay"
 
-setup: $(VENV)/.installed
+setup: $(VENV)/.installed $(if $(ON_CLUSTER),$(VENV)/.installed-slurm)
 
 # The stamp is written last, so an interrupted set-up is taken up again and a finished one is left alone.
 $(VENV)/.installed: requirements.lock
@@ -49,8 +56,12 @@ $(VENV)/.installed: requirements.lock
 	$(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --requirement requirements.lock
 	@touch $@
 
+$(VENV)/.installed-slurm: requirements-slurm.lock $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --requirement $<
+	@touch $@
+
 reproduce: setup
-	$(SNAKEMAKE) --cores $(CORES) $(ARGS)
+	$(SNAKEMAKE) $(if $(ON_CLUSTER),,--cores $(CORES)) $(ARGS)
 	$(SNAKEMAKE) --report results/$(RUN)/report.html
 	@$(VENV)/bin/python -m memrnn.claims results/$(RUN)
 
@@ -60,6 +71,9 @@ smoke: reproduce
 # One thread per worker: two workers on two cores, without the libraries' own threads in each other's way.
 test: setup
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile $(ARGS)
+
+test-cluster: setup
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q tests/test_cluster.py $(ARGS)
 
 bench: setup
 	$(VENV)/bin/python benchmarks/training.py $(ARGS)
@@ -77,6 +91,11 @@ lock:
 	  $(VENV)-lock/bin/python -m pip freeze --exclude memrnn | sed 's/+[a-z0-9.]*$$//' \
 	  | grep -v -E '^(nvidia-|cuda-|triton)'; } > requirements.lock.new
 	mv requirements.lock.new requirements.lock
+	$(VENV)-lock/bin/python -m pip install --quiet --no-compile --disable-pip-version-check '.[slurm]'
+	{ echo "# What clusters need on top of requirements.lock; made from pyproject.toml by: make lock"; \
+	  echo "--requirement requirements.lock"; \
+	  $(VENV)-lock/bin/python -m pip freeze --exclude memrnn | grep '^snakemake-executor-plugin-'; } > requirements-slurm.lock.new
+	mv requirements-slurm.lock.new requirements-slurm.lock
 	rm -rf $(VENV)-lock build workflow/lib/*.egg-info
 
 clean:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -84,6 +85,18 @@ def test_time_and_memory_follow_the_size_of_a_job():
     assert 2829 < planning.megabytes(1000, 30, 785, 200) < 2 * 2829
     assert planning.megabytes(1000, 300, 785, 200) > 8 * 2829
     assert planning.megabytes(1, 1, 65, 100) == 2000
+
+
+def test_updates_of_the_default_run_by_hand():
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    assert planning.updates(config, 10) == {
+        "train": 3 * 4000 * 32 * 20,
+        "regularise": 3 * 500 * 32 * 20,
+        "slow_points": 3 * 10_000 * 10,  # a point per class
+        "extrapolate": 1000 * 100 * 10,
+    }
+    # Four networks took 74.7 s on the processor of the measurements (docs/results/digits), LSTMs longer than GRUs.
+    assert planning.seconds(3 * 4000 * 32 * 20, 4, 65, 100) == pytest.approx(74.7, rel=0.1)
 
 
 def test_when_a_file_was_written(tmp_path):

@@ -23,7 +23,8 @@ CONDA_NAMES = {"matplotlib-base": "matplotlib", "pytorch": "torch", "seaborn-bas
 IMPORT_NAMES = {"pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn"}
 
 
-OF_MAKE = ("MFLAGS", "VENV", "PYTHON", "CORES", "CONFIG", "ARGS")  # what `make test VENV=...` hands down, say
+# What `make test VENV=...` hands down, say.
+OF_MAKE = ("MFLAGS", "VENV", "PYTHON", "CORES", "CONFIG", "PROFILE", "ARGS")
 
 
 def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -47,14 +48,14 @@ def requirements(extra: str | None = None) -> dict[str, Requirement]:
     return {canonicalize_name(requirement.name): requirement for requirement in map(Requirement, lines)}
 
 
-def locked() -> dict[str, str]:
-    """The versions of requirements.lock by canonical name; every line must be one exact version and nothing else."""
+def locked(file: str = "requirements.lock") -> dict[str, str]:
+    """The versions of a lock by canonical name; every line must be one exact version, or name the lock it adds to."""
     versions = {}
-    for line in (ROOT / "requirements.lock").read_text().splitlines():
-        if line.startswith("#"):
+    for line in (ROOT / file).read_text().splitlines():
+        if line.startswith("#") or (line == "--requirement requirements.lock" and file != "requirements.lock"):
             continue
         match = re.fullmatch(r"([A-Za-z0-9._-]+)==([0-9][0-9A-Za-z.!]*)( ; [^@:]+)?", line)
-        assert match, f"requirements.lock: {line!r} is not name==version"
+        assert match, f"{file}: {line!r} is not name==version"
         versions[canonicalize_name(match[1])] = match[2]
     return versions
 
@@ -112,6 +113,16 @@ def test_lock_holds_every_direct_dependency_within_its_range() -> None:
     for name, requirement in (requirements() | requirements("dev")).items():
         assert name in versions, f"{name} is missing in requirements.lock; write it anew with: make lock"
         assert requirement.specifier.contains(versions[name]), f"locked {name} {versions[name]} is not {requirement}"
+
+
+def test_what_clusters_need_is_locked_apart() -> None:
+    """With the plugin for Slurm installed, Snakemake waits for Slurm at every call, so most are better off without."""
+    versions, text = locked("requirements-slurm.lock"), (ROOT / "requirements-slurm.lock").read_text()
+    assert "\n--requirement requirements.lock\n" in text
+    for name, requirement in requirements("slurm").items():
+        assert requirement.specifier.contains(versions[name]), f"locked {name} {versions[name]} is not {requirement}"
+    assert all(name.startswith("snakemake-executor-plugin-") for name in versions)
+    assert not [name for name in locked() if name.startswith("snakemake-executor-plugin-")]
 
 
 def test_conda_environment_equals_the_lock() -> None:
@@ -213,6 +224,18 @@ def test_make_runs_the_workflow_then_the_report_of_the_same_run(arguments: list[
     assert claims[-1] == f"results/{name}"
     for command in (workflow, report):
         assert ("--configfile" in command) == (len(files) == 2)
+        assert command[1:3] == ["--workflow-profile", "workflow/profiles/default"]
+
+
+def test_make_submits_to_a_cluster_as_the_profile_says() -> None:
+    """With --cores, this machine's processors would be those of all jobs together."""
+    done = run("make", "--dry-run", "--always-make", "reproduce", "PROFILE=slurm", f"VENV={sys.prefix}")
+    assert done.returncode == 0, done.stderr
+    pattern = re.compile("slurm.lock|bin/snakemake")
+    install, workflow, report = filter(pattern.search, done.stdout.splitlines())
+    assert install.endswith("--requirement requirements-slurm.lock")
+    assert workflow.split()[1:] == ["--workflow-profile", "workflow/profiles/slurm"]
+    assert report.split()[1:4] == ["--workflow-profile", "workflow/profiles/slurm", "--report"]
 
 
 def test_no_path_of_one_machine_and_nothing_unfinished() -> None:

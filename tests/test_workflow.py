@@ -347,7 +347,7 @@ def plan(clone: Path, *arguments: str) -> Plan:
         assert counts.pop("total") == sum(counts.values())
     else:
         assert "Nothing to be done" in done.stdout
-    return Plan(counts, re.findall(r"^Job \d+: (.+)$", done.stdout, re.MULTILINE), done.stdout)
+    return Plan(counts, re.findall(r"^ *Job \d+: (.+)$", done.stdout, re.MULTILINE), done.stdout)
 
 
 @pytest.fixture(scope="module")

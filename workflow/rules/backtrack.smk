@@ -18,6 +18,8 @@ rule backtrack_block:
         f"{RESULTS}/logs/backtrack/{{cell}}-{{protocol}}/{{seeds}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/backtrack/{{cell}}-{{protocol}}/{{seeds}}.tsv"
+    group:
+        together
     conda:
         "../../envs/memrnn.yaml"
     threads: config["threads"]
@@ -28,6 +30,7 @@ rule backtrack_block:
             planning.BACKWARD * config["backtrack"]["search_steps"] * CLASSES * MOST_CHECKPOINTS,
             "train",
         ),
+        gpu=GPUS,
     params:
         backtrack=lambda wildcards: {key: value for key, value in config["backtrack"].items() if key != "protocols"},
         learning_rate=config["slow_points"]["learning_rate"],

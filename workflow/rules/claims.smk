@@ -18,12 +18,14 @@ rule claims:
         f"{RESULTS}/logs/claims.log",
     benchmark:
         f"{RESULTS}/benchmarks/claims.tsv"
+    group:
+        "summary"
     conda:
         "../../envs/memrnn.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=by_networks(1000, 0.3),
+        runtime=by_networks(10, 0.001),
     params:
         claims=config["claims"],
         correlate=config["correlate"],

@@ -64,21 +64,6 @@ def per_block(pattern, stages=("train", "regularise"), blocks=BLOCKS):
     ]
 
 
-def by_size(allowance, amount, stage=None, batch=None):
-    """`planning.minutes` or `planning.megabytes` for a block of wildcard {stage} or the stage named; twice as much for a
-    second attempt. With `batch`, the trials of an update, these may share frames."""
-    inputs, shared = sources.PIXELS[DATASET] + 1, config["engine"]["shared_frames"]
-    if batch is not None:
-        inputs = planning.shared_inputs(inputs, shared, batch, MAX_DELAY)
-
-    def resource(wildcards, attempt):
-        modes = len(config["regularise"]["modes"]) if (stage or wildcards.stage) == "regularise" else 1
-        networks = modes * len(BLOCKS[wildcards.seeds])
-        return attempt * allowance(amount, networks, inputs, config["network"]["units"])
-
-    return resource
-
-
 def table_parts(wildcards):
     """Tables of all blocks that a table of the run joins."""
     if wildcards.table == "training":

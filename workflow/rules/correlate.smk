@@ -21,12 +21,14 @@ rule correlate:
         f"{RESULTS}/logs/correlate.log",
     benchmark:
         f"{RESULTS}/benchmarks/correlate.tsv"
+    group:
+        "summary"
     conda:
         "../../envs/memrnn.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=by_networks(1000, 1),
+        runtime=by_networks(30, 0.002),
     params:
         correlate=config["correlate"],
         max_delay=MAX_DELAY,

@@ -13,6 +13,7 @@ rule dataset:
         f"{RESULTS}/logs/dataset/{DATASET}.log",
     benchmark:
         f"{RESULTS}/benchmarks/dataset/{DATASET}.tsv"
+    localrule: True
     conda:
         "../../envs/memrnn.yaml"
     threads: 1

@@ -9,14 +9,15 @@ rule extrapolate_block:
         f"{RESULTS}/logs/extrapolate/{{stage}}/{{cell}}-{{protocol}}/{{seeds}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/extrapolate/{{stage}}/{{cell}}-{{protocol}}/{{seeds}}.tsv"
+    group:
+        together
     conda:
         "../../envs/memrnn.yaml"
     threads: config["threads"]
     resources:
         mem_mb=by_size(planning.megabytes, config["extrapolate"]["trials"] * CLASSES),
-        runtime=by_size(
-            planning.minutes, max(config["extrapolate"]["delays"]) * config["extrapolate"]["trials"] * CLASSES
-        ),
+        runtime=by_size(planning.minutes, UPDATES["extrapolate"]),
+        gpu=GPUS,
     params:
         task=config["task"],
         extrapolate=config["extrapolate"],

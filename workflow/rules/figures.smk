@@ -18,12 +18,14 @@ rule figure:
         f"{RESULTS}/logs/figures/{{figure}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/figures/{{figure}}.tsv"
+    group:
+        "figures"
     conda:
         "../../envs/memrnn.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=by_networks(1000, 0.3),
+        runtime=by_networks(10, 0.001),
     params:
         style=config["figures"],
         settings={

@@ -21,12 +21,14 @@ rule formation:
         f"{RESULTS}/logs/formation.log",
     benchmark:
         f"{RESULTS}/benchmarks/formation.tsv"
+    group:
+        "summary"
     conda:
         "../../envs/memrnn.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=by_networks(1000, 0.3),
+        runtime=by_networks(10, 0.001),
     params:
         resamples=config["correlate"]["resamples"],
         seed=config["correlate"]["seed"],

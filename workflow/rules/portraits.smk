@@ -10,6 +10,8 @@ rule portraits_block:
         f"{RESULTS}/logs/portraits/{{cell}}-{{protocol}}/{{seeds}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/portraits/{{cell}}-{{protocol}}/{{seeds}}.tsv"
+    group:
+        together
     conda:
         "../../envs/memrnn.yaml"
     threads: config["threads"]
@@ -20,6 +22,7 @@ rule portraits_block:
         runtime=by_size(
             planning.minutes, config["portraits"]["delay"] * config["portraits"]["trials"] * CLASSES, "train"
         ),
+        gpu=GPUS,
     params:
         portraits=config["portraits"],
         search_steps=config["spectrum"]["search_steps"],

@@ -22,12 +22,14 @@ rule predictors:
         f"{RESULTS}/logs/predictors.log",
     benchmark:
         f"{RESULTS}/benchmarks/predictors.tsv"
+    group:
+        "summary"
     conda:
         "../../envs/memrnn.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=by_networks(1000, 1),
+        runtime=by_networks(30, 0.002),
     params:
         correlate=config["correlate"],
         search_steps=config["claims"]["search_steps"],

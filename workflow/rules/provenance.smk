@@ -41,6 +41,7 @@ rule provenance:
         f"{RESULTS}/logs/provenance.log",
     benchmark:
         f"{RESULTS}/benchmarks/provenance.tsv"
+    localrule: True
     conda:
         "../../envs/memrnn.yaml"
     threads: 1

@@ -11,6 +11,8 @@ rule regularise_block:
         f"{RESULTS}/logs/regularise/{{cell}}-{{protocol}}/{{seeds}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/regularise/{{cell}}-{{protocol}}/{{seeds}}.tsv"
+    group:
+        together
     conda:
         "../../envs/memrnn.yaml"
     threads: config["threads"]
@@ -20,12 +22,8 @@ rule regularise_block:
             max(config["regularise"]["batch"], config["train"]["log_trials"]) * MAX_DELAY,
             "regularise",
         ),
-        runtime=by_size(
-            planning.minutes,
-            planning.BACKWARD * config["regularise"]["steps"] * config["regularise"]["batch"] * MAX_DELAY,
-            "regularise",
-            config["regularise"]["batch"],
-        ),
+        runtime=by_size(planning.minutes, UPDATES["regularise"], "regularise", config["regularise"]["batch"]),
+        gpu=GPUS,
     params:
         task=config["task"],
         regularise=lambda wildcards: {

@@ -10,12 +10,15 @@ rule slow_points_block:
         f"{RESULTS}/logs/slow_points/{{stage}}/{{cell}}-{{protocol}}/{{seeds}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/slow_points/{{stage}}/{{cell}}-{{protocol}}/{{seeds}}.tsv"
+    group:
+        together
     conda:
         "../../envs/memrnn.yaml"
     threads: config["threads"]
     resources:
         mem_mb=by_size(planning.megabytes, 500),  # images that the centroids take at once
-        runtime=by_size(planning.minutes, planning.BACKWARD * max(config["slow_points"]["search_steps"]) * CLASSES),
+        runtime=by_size(planning.minutes, UPDATES["slow_points"]),
+        gpu=GPUS,
     params:
         slow_points=config["slow_points"],
         device=config["engine"]["device"],

@@ -10,6 +10,8 @@ rule spectrum_block:
         f"{RESULTS}/logs/spectrum/{{cell}}-{{protocol}}/{{seeds}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/spectrum/{{cell}}-{{protocol}}/{{seeds}}.tsv"
+    group:
+        together
     conda:
         "../../envs/memrnn.yaml"
     threads: config["threads"]
@@ -26,6 +28,7 @@ rule spectrum_block:
             ),
             "train",
         ),
+        gpu=GPUS,
     params:
         spectrum=config["spectrum"],
         device=config["engine"]["device"],

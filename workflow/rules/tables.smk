@@ -13,12 +13,14 @@ rule tables:
         f"{RESULTS}/logs/tables/{{table}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/tables/{{table}}.tsv"
+    group:
+        "summary"
     conda:
         "../../envs/memrnn.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=by_networks(1000, 0.3),
+        runtime=by_networks(10, 0.001),
     message:
         "Table {wildcards.table} of the run"
     script:

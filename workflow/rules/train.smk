@@ -10,6 +10,8 @@ rule train_block:
         f"{RESULTS}/logs/train/{{cell}}-{{protocol}}/{{seeds}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/train/{{cell}}-{{protocol}}/{{seeds}}.tsv"
+    group:
+        together
     conda:
         "../../envs/memrnn.yaml"
     threads: config["threads"]
@@ -17,12 +19,8 @@ rule train_block:
         mem_mb=by_size(
             planning.megabytes, max(config["train"]["batch"], config["train"]["log_trials"]) * MAX_DELAY, "train"
         ),
-        runtime=by_size(
-            planning.minutes,
-            planning.BACKWARD * config["train"]["steps"] * config["train"]["batch"] * MAX_DELAY,
-            "train",
-            config["train"]["batch"],
-        ),
+        runtime=by_size(planning.minutes, UPDATES["train"], "train", config["train"]["batch"]),
+        gpu=GPUS,
     params:
         seeds=lambda wildcards: BLOCKS[wildcards.seeds],
         task=config["task"],

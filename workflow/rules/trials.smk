@@ -14,12 +14,14 @@ rule trials:
         f"{RESULTS}/logs/trials.log",
     benchmark:
         f"{RESULTS}/benchmarks/trials.tsv"
+    group:
+        "figures"
     conda:
         "../../envs/memrnn.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=by_networks(2000, 0),
+        runtime=by_networks(10, 0),
     params:
         task=config["task"],
     message:

@@ -19,22 +19,42 @@ BACKWARD = 3  # an update with its gradient costs as much as this many: forward,
 SECONDS_PER_PRODUCT, SECONDS_PER_UNIT = 4.3e-11, 1.6e-8
 TIME_MARGIN = 4  # for slower processors, and for LSTMs
 LEAST_MINUTES = 10
+SHORT_SECONDS = 600  # a block whose jobs take less in all is one submission
 # At the size of MNIST, evaluating 30 LSTM networks of 200 units on 1,000 trials peaked at 2.6 GiB.
 LEAST_MB, BASE_MB = 2000, 1000
 BYTES_PER_NUMBER = 4 * 20  # a float, and the copies of inputs and states that a step needs beside each other
 
 
-def minutes(updates: int, networks: int, inputs: int, units: int) -> int:
-    """Time to give a job, in minutes; generous.
+def updates(config: Mapping[str, Any], classes: int) -> dict[str, int]:
+    """Time steps of single trials that a network does in a job, by stage; with gradients they count `BACKWARD` times.
 
     Args:
-        updates: time steps of single trials that each network does; those with gradients count `BACKWARD` times.
+        config: the merged configuration.
+        classes: of the images.
+    """
+    training = {stage: config[stage]["steps"] * config[stage]["batch"] for stage in ("train", "regularise")}
+    return {
+        **{stage: BACKWARD * trials * config["task"]["steps"] for stage, trials in training.items()},
+        "slow_points": BACKWARD * max(config["slow_points"]["search_steps"]) * classes,
+        "extrapolate": max(config["extrapolate"]["delays"]) * config["extrapolate"]["trials"] * classes,
+    }
+
+
+def seconds(updates: int, networks: int, inputs: int, units: int) -> float:
+    """Time that a job's updates take on the processor of the two measurements.
+
+    Args:
+        updates: time steps of single trials that each network does; see `updates`.
         networks: side by side in the job.
         inputs: pixels and trigger; see `shared_inputs` where trials share frames.
         units: hidden units.
     """
-    seconds = networks * updates * units * ((inputs + units) * SECONDS_PER_PRODUCT + SECONDS_PER_UNIT)
-    return max(LEAST_MINUTES, math.ceil(TIME_MARGIN * seconds / 60))
+    return networks * updates * units * ((inputs + units) * SECONDS_PER_PRODUCT + SECONDS_PER_UNIT)
+
+
+def minutes(updates: int, networks: int, inputs: int, units: int) -> int:
+    """Time to give a job, in minutes; generous. Arguments as for `seconds`."""
+    return max(LEAST_MINUTES, math.ceil(TIME_MARGIN * seconds(updates, networks, inputs, units) / 60))
 
 
 def shared_inputs(inputs: int, shared: int | None, batch: int, steps: int) -> int:
@@ -54,7 +74,7 @@ def megabytes(states: int, networks: int, inputs: int, units: int) -> int:
 
     Args:
         states: of each network that are in memory together: one per trial, and in training per time step.
-        networks, inputs, units: as for `minutes`.
+        networks, inputs, units: as for `seconds`.
     """
     return max(LEAST_MB, BASE_MB + math.ceil(networks * states * (inputs + units) * BYTES_PER_NUMBER / 1e6))
 

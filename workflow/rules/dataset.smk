@@ -5,7 +5,7 @@ rule dataset:
         library=[
             path
             for path in library("dataset")
-            if DATASET in COLLECTIONS or Path(path).stem not in ("downloads", "idx")
+            if DATASET in COLLECTIONS or Path(path).stem not in ("cifar", "downloads", "idx")
         ],
     output:
         images=f"{RESULTS}/dataset/{DATASET}.safetensors",

@@ -18,7 +18,7 @@ rule dataset:
         "../../envs/memrnn.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=3000,
         runtime=30,
     params:
         dataset=config["dataset"],

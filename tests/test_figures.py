@@ -128,11 +128,11 @@ def history_rows(rng, formed):
 
 
 def spectrum_rows(rng, key):
-    """One network: of ten points three stable, one a saddle, six ghosts of which two fade."""
+    """One network: of ten points three stable, one a saddle, four ghosts of which one fades, a slope, one undecided."""
     modulus = [0.99, 0.95, 0.999, 1.2, 1.01, 1.001, 1.05, 0.98, 0.96, 1.003]
     return [
         key
-        | {"label": label, "kind": (["stable"] * 3 + ["saddle"] + ["ghost"] * 6)[label]}
+        | {"label": label, "kind": (["stable"] * 3 + ["saddle"] + ["ghost"] * 4 + ["slope", "undecided"])[label]}
         | {"leading_modulus": size, "time_constant": abs(1 / np.log(size)) * np.exp(rng.normal(0, 0.2))}
         for label, size in enumerate(modulus)
     ]
@@ -552,11 +552,11 @@ def test_kinds_are_counted_over_the_networks_that_learned(tables, drawn):
     shares, constants = drawn("kinds").axes
     lines = [f"{cell}, {protocol}" for cell in ("GRU", "LSTM") for protocol in ("VoCu", "DeCu", "NaCu")]
     assert [label.get_text() for label in shares.get_yticklabels()] == lines
-    assert texts(shares).splitlines() == [*["12", "4", "24"] * 2, "no network learned"] * 2
-    widths = [round(bar.get_width(), 6) for bar in shares.patches[:3]]
-    assert widths == [0.3, 0.1, 0.6]
-    assert [bar.get_x() for bar in shares.patches[:3]] == pytest.approx([0, 0.3, 0.4])
-    assert legend_labels(drawn("kinds"))[:3] == list(figures.KINDS.values())
+    assert texts(shares).splitlines() == [*["12", "4", "16", "4", "4"] * 2, "no network learned"] * 2
+    widths = [round(bar.get_width(), 6) for bar in shares.patches[:5]]
+    assert widths == [0.3, 0.1, 0.4, 0.1, 0.1]
+    assert [bar.get_x() for bar in shares.patches[:5]] == pytest.approx([0, 0.3, 0.4, 0.8, 0.9])
+    assert legend_labels(drawn("kinds"))[:5] == list(figures.KINDS.values())
     stable = constants.collections[0]
     rows = tables["spectrum"].query("cell == 'gru' and curriculum == 'vocu' and kind == 'stable'")
     assert stable.get_offsets()[:, 0].tolist() == pytest.approx(rows["time_constant"].tolist())

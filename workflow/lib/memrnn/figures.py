@@ -59,7 +59,13 @@ PHASES = {
     "centroid": "centroids slowed",
     "slow_points": "slow points slowed",
 }
-KINDS = {"stable": "stable fixed point", "saddle": "saddle", "ghost": "none near by (ghost)"}
+KINDS = {
+    "stable": "stable fixed point",
+    "saddle": "saddle",
+    "ghost": "ghost",
+    "slope": "slope",
+    "undecided": "undecided",
+}
 TARGETS = {  # colour, marker and its face
     "lifetime": ("with the lifetime", "black", "o", "black"),
     "extrapolation_score": ("with the extrapolation score", "0.5", "s", "white"),
@@ -522,8 +528,10 @@ def draw_budget(tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], se
 def draw_kinds(tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], settings: Mapping[str, Any]) -> Drawing:
     """Shares of kinds of slow points per cell and protocol, and the points' time constants beside them.
 
+    Colours tell what lies below a slow point, fills what a displacement does at the slow point itself.
     Networks that have not learned the task are left out, as they are from correlations.
     """
+    from matplotlib.colors import to_rgb
     from matplotlib.figure import Figure as Drawing
 
     scores = tables["scores"].query("phase == 'trained'")
@@ -531,6 +539,7 @@ def draw_kinds(tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], set
     network = ["cell", "curriculum", "seed"]
     points = points.merge(scores[[*network, "label", "learned"]], on=[*network, "label"])
     kinds = looks(KINDS, KINDS, style["palette"])
+    kinds["undecided"] = kinds["undecided"]._replace(colour=to_rgb(QUIET))
     lines = [
         (cell, protocol)
         for cell in ordered(points["cell"], CELLS)
@@ -553,9 +562,8 @@ def draw_kinds(tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], set
                     end + share / 2, place, str(len(part)), ha="center", va="center", color="white", weight="bold"
                 )
             end += share
-            # grows along the leading direction: filled, fades: open
             grows = (part["leading_modulus"] > 1).to_numpy()
-            height = place + 0.22 * (row - 1) + np.linspace(-0.1, 0.1, len(part))
+            height = place + 0.15 * (row - 2) + np.linspace(-0.06, 0.06, len(part))
             colours = np.where(grows[:, None], (*look.colour, 1.0), (1.0, 1.0, 1.0, 1.0))
             constants.scatter(
                 part["time_constant"], height, s=13, marker=look.marker, facecolors=colours, edgecolors=[look.colour],
@@ -564,8 +572,10 @@ def draw_kinds(tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], set
     shares.set_yticks(range(len(lines)), [f"{CELLS.get(c, c)}, {PROTOCOLS.get(p, p)}" for c, p in lines])
     shares.set(ylim=(len(lines) - 0.5, -0.5), xlim=(0, 1), xlabel="share of points")
     # a logarithmic axis without data has no ticks
-    constants.set(xscale="log" if points["learned"].any() else "linear", xlabel="time constant (steps)")
-    for filled, label in ((True, "grows along the leading direction"), (False, "fades along it")):
+    constants.set(
+        xscale="log" if points["learned"].any() else "linear", xlabel="time constant at the slow point (steps)"
+    )
+    for filled, label in ((True, "filled: grows"), (False, "open: fades")):
         constants.scatter([], [], s=13, facecolors="black" if filled else "white", edgecolors="black", label=label)
     if points.empty:
         say(shares, "no network")

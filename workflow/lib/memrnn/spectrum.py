@@ -71,13 +71,13 @@ def examine(
         near_unit: see `describe`.
         newton_steps, newton_speed: see `settle`.
         newton_distance: a fixed point further away than this from the slow point is not its own.
-        relaxation_steps: see `relax`.
+        relaxation_steps: see `relax`, whose window is as long as the noisy roll-outs, `noise_steps`.
         noise_trials, noise_steps: see `drift_and_diffusion`.
     Returns:
         a row per network and class: phase, seed, label, search_steps, readout (of the slow point); what `describe` says
         of its eigenvalues; kind, kind_reason; newton_speed, newton_distance, newton_readout (of where Newton's steps
         ended), newton_steps, fixed_unstable (eigenvalues outside the unit circle at the fixed point; NaN for a ghost);
-        relaxation_speed, relaxation_kept; drift, diffusion.
+        relaxation_speed, relaxation_kept, relaxation_readout, window_speed (`Relaxation`); drift, diffusion.
 
         A slow point is of kind `stable` or `saddle` by its fixed point's eigenvalues if Newton's steps end at a state
         that changes by less than `newton_speed`, within `newton_distance`, and read out as the slow point is, whether
@@ -100,7 +100,7 @@ def examine(
         distance = _distance(cell, settled.state, points)
         readout, ended_readout = (read_out(networks, state, images.mean) for state in (points, settled.state))
         fixed = torch.cat([torch.linalg.eigvals(each) for each in _jacobians(cell, recurrent, drive, settled.state)])
-        relaxation_speed, relaxation_kept = relax(networks, centroids, images.mean, relaxation_steps)
+        relaxed = relax(networks, centroids, images.mean, relaxation_steps, noise_steps)
         drift, diffusion = drift_and_diffusion(networks, images, points, along, noise_trials, noise_steps)
     columns = {
         "readout": readout,
@@ -110,8 +110,10 @@ def examine(
         "newton_readout": ended_readout,
         "newton_steps": settled.steps,
         "fixed_unstable": unstable(fixed),
-        "relaxation_speed": relaxation_speed,
-        "relaxation_kept": relaxation_kept,
+        "relaxation_speed": relaxed.speed,
+        "relaxation_kept": relaxed.kept,
+        "relaxation_readout": relaxed.readout,
+        "window_speed": relaxed.window_speed,
         "drift": drift,
         "diffusion": diffusion,
     }
@@ -317,31 +319,50 @@ def _distance(cell: Cell, state: State, other: State) -> Tensor:
 # -------------------------------------------------------------------------------------------- relaxation, and noise
 
 
-def relax(networks: Networks, start: State, mean: float, steps: int) -> tuple[Tensor, Tensor]:
-    """Least speed on the noise-free way of each class's state, while it is read out as its class.
+class Relaxation(NamedTuple):
+    """The noise-free way of each class's state, each (networks, classes).
+
+    Attributes:
+        speed: least speed over the start and the steps kept; that of the start where the class is lost there. It holds
+            the outcome: the longer a class is kept, the more speeds it is the least of.
+        kept: number of steps after which a triggered step still answered the class at every step so far, int64: the
+            noise-free lifetime.
+        readout: what a triggered step answers at the end, int64; -1 is null.
+        window_speed: least speed over the start and a window of first steps, whatever is answered there, so that it
+            cannot hold the outcome.
+    """
+
+    speed: Tensor
+    kept: Tensor
+    readout: Tensor
+    window_speed: Tensor
+
+
+def relax(networks: Networks, start: State, mean: float, steps: int, window: int) -> Relaxation:
+    """Let each class's state run without noise.
 
     Args:
         start: h, or (h, c), each (networks, classes, units).
-        steps: under the held mean input, at most.
-    Returns:
-        least speed over the start and the steps kept, and the number of steps after which a triggered step still
-        answered the class at every step so far, each (networks, classes); the speed of the start and 0 where the class
-        is lost at the start.
+        steps: under the held mean input.
+        window: steps of the window, cut to `steps`.
     """
     x = held_input(networks, mean)
     label = torch.arange(start[0].shape[1], device=networks.device)
     state, after = start, networks.step(start, x)
     least = squared_change(networks.cell, state, after)
+    early = least
     kept = read_out(networks, state, mean) == label
     count = torch.zeros_like(kept, dtype=torch.int64)
-    for _ in range(steps):
+    for t in range(1, steps + 1):
         state, after = after, networks.step(after, x)
-        kept &= read_out(networks, state, mean) == label
-        if not kept.any():
-            break
-        count += kept
-        least = torch.where(kept, torch.minimum(least, squared_change(networks.cell, state, after)), least)
-    return least.sqrt(), count
+        change = squared_change(networks.cell, state, after)
+        if t <= window:
+            early = torch.minimum(early, change)
+        if kept.any():
+            kept &= read_out(networks, state, mean) == label
+            count += kept
+            least = torch.where(kept, torch.minimum(least, change), least)
+    return Relaxation(least.sqrt(), count, read_out(networks, state, mean), early.sqrt())
 
 
 def drift_and_diffusion(

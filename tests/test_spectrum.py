@@ -445,7 +445,14 @@ def test_relaxation_of_a_network_of_zeros():
     assert rows.relaxation_kept.tolist() == [2, 2, 0, 0, 2, 0]
     lost = math.hypot(0.15, 0.3) / 2
     assert rows.relaxation_speed.tolist() == pytest.approx([0.1125, 0.1125, 0.45, lost, 0.1125, 0.45])
+    # after 20 halvings nothing is left but the bias; speeds halve, whatever is read out, through a window of 5 steps
+    assert rows.relaxation_readout.tolist() == [-1] * 6
+    assert rows.window_speed.tolist() == pytest.approx([0.45 / 2**5] * 3 + [lost / 2**5, *[0.45 / 2**5] * 2])
+    assert rows.relaxation_end_speed.to_numpy() == pytest.approx(rows.window_speed / 2**15)
+    assert (rows.relaxation_unstable == 0).all()
     short = examine(networks, (torch.zeros(2, 3, 4),), (start,), relaxation_steps=1)
+    assert short.relaxation_readout.tolist() == [0, 1, 0, -1, 1, 0]
+    assert short.window_speed[0] == pytest.approx(0.225)
     assert short.relaxation_kept.tolist() == [1, 1, 0, 0, 1, 0]
     assert short.relaxation_speed[0] == pytest.approx(0.225)
 
@@ -458,8 +465,12 @@ def test_the_least_speed_of_a_relaxation_may_lie_on_its_way():
         h.append(h[-1] + 0.02 + h[-1] ** 2)
     rows = examine(networks, (at([0, 0]),), (at([-0.3, 0]),), relaxation_steps=25)
     assert rows.relaxation_kept.tolist() == [25]
+    assert rows.relaxation_end_speed[0] == pytest.approx(0.02 + h[-1] ** 2, rel=1e-3)  # of float32 weights
+    assert rows.relaxation_unstable.tolist() == [1]  # slope 1 + 2h
     assert 0 < np.diff(h).argmin() < 24
     assert rows.relaxation_speed[0] == pytest.approx(np.diff(h).min(), rel=1e-5)
+    assert rows.window_speed[0] == pytest.approx(np.diff(h)[:6].min(), rel=1e-5)  # the start and 5 steps
+    assert rows.window_speed[0] > 1.01 * rows.relaxation_speed[0]
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,8 @@ PREDICTORS = {
     "centroid_speed": "speed, centroid",
     "speed": "speed",
     "relaxation_speed": "speed, relaxing",
+    "relaxation_kept": "noise-free lifetime",
+    "window_speed": "speed, first steps",
     "time_constant": "time constant",
     "drift": "drift",
     "diffusion": "diffusion",
@@ -676,6 +678,9 @@ def draw_backtrack(
             # A stretch between two checkpoints is bold where the point is its own at both.
             bold = speed.where(own[label].reindex(speed.index) > 0.5)
             panel.plot(bold.index, bold, color=colour, linewidth=1.8, label=f"class {label}")
+            # At a single checkpoint there is no stretch to be bold.
+            single = bold[bold.notna() & bold.shift(1).isna() & bold.shift(-1).isna()]
+            panel.plot(single.index, single, color=colour, marker="o", markersize=2.5, linestyle="none")
         networks = len(part.drop_duplicates(["cell", "curriculum", "seed"]))
         if part.empty:
             say(panel, "no network learned")
@@ -701,7 +706,7 @@ def draw_formation(
     """VoCu: from which class's point each class's point split and when, and how much it was confused with that class.
 
     Above, a tree per network, of the first few of each cell that learned; below, per cell, the share of a new class's
-    images that were taken for its parent, against the mean over the classes there were.
+    images that were taken for its parent, against what is expected of a network that answers every new class alike.
     """
     from matplotlib.figure import Figure as Drawing
 
@@ -831,12 +836,14 @@ def tree(panel: Axes, network: pd.DataFrame, colours: Mapping[int, Any]) -> None
 def confusion_panel(
     panel: Axes, table: pd.DataFrame, test: pd.DataFrame, cell: str, colours: Mapping[int, Any]
 ) -> None:
-    """Share of each new class's images taken for its parent, one mark per network, with the mean over candidates."""
+    """Share of each new class's images taken for its parent, one mark per network, with what is expected of it."""
     entered = table[table["parent_excess"].notna()].sort_values(["label", "seed"])
     for label, rows in entered.groupby("label"):
         x = label + np.linspace(-0.25, 0.25, len(rows) + 2)[1:-1]
-        middle = (rows["parent_confusion"] - rows["parent_excess"]).iloc[0]
-        panel.plot([label - 0.35, label + 0.35], [middle] * 2, color="black", linewidth=1.2, label="mean over classes")
+        panel.plot(
+            x, rows["parent_confusion"] - rows["parent_excess"], color="black", marker="_", markersize=6,
+            linestyle="none", label="expected whatever the class",
+        )  # fmt: skip
         panel.plot(
             x, rows["parent_confusion"], color=colours[label], marker="o", markersize=3.5, linestyle="none",
             label="one network" if label == entered["label"].max() else None,
@@ -903,7 +910,9 @@ def predicted_lifetimes(
                 rows["lifetime"], rows["predicted"], s=16, marker=look.marker, facecolors=face,
                 edgecolors=[look.colour], linewidths=0.8, alpha=0.75, label=None if censored else look.label,
             )  # fmt: skip
-    ends = np.array([settings["max_delay"], max(settings["max_delay"] + 1, table["lifetime"].max())], dtype=float)
+    # Predictions go up to the longest delay, lifetimes need not.
+    longest = max(settings["max_delay"] + 1, *np.nan_to_num(table[["lifetime", "predicted"]].max()))
+    ends = np.array([settings["max_delay"], longest], dtype=float)
     panel.plot(ends, ends, color=QUIET, linewidth=0.9, zorder=0.5)
     panel.scatter([], [], s=16, facecolors="none", edgecolors=QUIET, linewidths=0.8, label="outlasts the longest delay")
     if known.empty:

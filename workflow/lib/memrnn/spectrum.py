@@ -88,15 +88,16 @@ def examine(
         near_unit: see `describe`.
         newton_steps, newton_speed, newton_distance: see `settle`; what lies further away than newton_distance from the
             slow point is not its own.
-        relaxation_steps: see `relax`.
+        relaxation_steps: see `relax`, whose window is as long as the noisy roll-outs, `noise_steps`.
         noise_trials, noise_steps: see `drift_and_diffusion`.
     Returns:
         a row per network and class: phase, seed, label, search_steps, readout (of the slow point); what `describe` says
         of its eigenvalues; kind, kind_reason; newton_speed, newton_distance, newton_readout (of where Newton's steps
         ended), newton_steps, newton_slope (`Settled.slope`), newton_cut (distance by which the box cut the slow point
         before the first step), fixed_unstable (eigenvalues outside the unit circle at the fixed point, else NaN);
-        relaxation_speed, relaxation_kept; drift, diffusion along the slowest direction, its slow_rate and its
-        direction (`slowest`).
+        relaxation_speed, relaxation_kept, relaxation_readout, window_speed, relaxation_end_speed (`Relaxation`),
+        relaxation_unstable (eigenvalues outside the unit circle at its end); drift, diffusion along the slowest
+        direction, its slow_rate and its direction (`slowest`).
 
         kind says what lies below a slow point, if one follows the speed down from there, and kind_reason why:
 
@@ -130,7 +131,8 @@ def examine(
         distance = _distance(cell, settled.state, points)
         readout, ended_readout = (read_out(networks, state, images.mean) for state in (points, settled.state))
         fixed = torch.cat([torch.linalg.eigvals(each) for each in _jacobians(cell, recurrent, drive, settled.state)])
-        relaxation_speed, relaxation_kept = relax(networks, centroids, images.mean, relaxation_steps)
+        relaxed = relax(networks, centroids, images.mean, relaxation_steps, noise_steps)
+        at_end = torch.cat([torch.linalg.eigvals(each) for each in _jacobians(cell, recurrent, drive, relaxed.state)])
         drift, diffusion = drift_and_diffusion(networks, images, points, along, noise_trials, noise_steps)
     columns = {
         "readout": readout,
@@ -142,8 +144,12 @@ def examine(
         "newton_slope": settled.slope,
         "newton_cut": _distance(cell, _cut(cell, recurrent, drive, points), points),
         "fixed_unstable": unstable(fixed),
-        "relaxation_speed": relaxation_speed,
-        "relaxation_kept": relaxation_kept,
+        "relaxation_speed": relaxed.speed,
+        "relaxation_kept": relaxed.kept,
+        "relaxation_readout": relaxed.readout,
+        "window_speed": relaxed.window_speed,
+        "relaxation_end_speed": relaxed.end_speed,
+        "relaxation_unstable": unstable(at_end),
         "drift": drift,
         "diffusion": diffusion,
         "slow_rate": slow_rate,
@@ -482,31 +488,55 @@ def _distance(cell: Cell, state: State, other: State) -> Tensor:
 # -------------------------------------------------------------------------------------------- relaxation, and noise
 
 
-def relax(networks: Networks, start: State, mean: float, steps: int) -> tuple[Tensor, Tensor]:
-    """Least speed on the noise-free way of each class's state, while it is read out as its class.
+class Relaxation(NamedTuple):
+    """The noise-free way of each class's state, each (networks, classes).
+
+    Attributes:
+        speed: least speed over the start and the steps kept; that of the start where the class is lost there. It holds
+            the outcome: the longer a class is kept, the more speeds it is the least of.
+        kept: number of steps after which a triggered step still answered the class at every step so far, int64: the
+            noise-free lifetime.
+        readout: what a triggered step answers at the end, int64; -1 is null.
+        window_speed: least speed over the start and a window of first steps, whatever is answered there, so that it
+            cannot hold the outcome.
+        state: at the end, h, or (h, c), each (networks, classes, units).
+        end_speed: at that state. Where it is next to nothing and no eigenvalue lies outside the unit circle, an
+            attractor has been reached.
+    """
+
+    speed: Tensor
+    kept: Tensor
+    readout: Tensor
+    window_speed: Tensor
+    state: State
+    end_speed: Tensor
+
+
+def relax(networks: Networks, start: State, mean: float, steps: int, window: int) -> Relaxation:
+    """Let each class's state run without noise.
 
     Args:
         start: h, or (h, c), each (networks, classes, units).
-        steps: under the held mean input, at most.
-    Returns:
-        least speed over the start and the steps kept, and the number of steps after which a triggered step still
-        answered the class at every step so far, each (networks, classes); the speed of the start and 0 where the class
-        is lost at the start.
+        steps: under the held mean input.
+        window: steps of the window, cut to `steps`.
     """
     x = held_input(networks, mean)
     label = torch.arange(start[0].shape[1], device=networks.device)
     state, after = start, networks.step(start, x)
     least = squared_change(networks.cell, state, after)
+    early = least
     kept = read_out(networks, state, mean) == label
     count = torch.zeros_like(kept, dtype=torch.int64)
-    for _ in range(steps):
+    for t in range(1, steps + 1):
         state, after = after, networks.step(after, x)
-        kept &= read_out(networks, state, mean) == label
-        if not kept.any():
-            break
-        count += kept
-        least = torch.where(kept, torch.minimum(least, squared_change(networks.cell, state, after)), least)
-    return least.sqrt(), count
+        change = squared_change(networks.cell, state, after)
+        if t <= window:
+            early = torch.minimum(early, change)
+        if kept.any():
+            kept &= read_out(networks, state, mean) == label
+            count += kept
+            least = torch.where(kept, torch.minimum(least, change), least)
+    return Relaxation(least.sqrt(), count, read_out(networks, state, mean), early.sqrt(), state, change.sqrt())
 
 
 def drift_and_diffusion(

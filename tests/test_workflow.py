@@ -45,7 +45,8 @@ CONTRACT = {
     "search_steps",
     "spectrum": "dataset, cell, curriculum, phase, seed, label, search_steps, leading_modulus, leading_angle, "
     "time_constant, unstable, near_unit, kind, kind_reason, newton_speed, newton_distance, newton_readout, "
-    "newton_steps, fixed_unstable, relaxation_speed, relaxation_kept, relaxation_readout, window_speed, drift, diffusion",
+    "newton_steps, fixed_unstable, relaxation_speed, relaxation_kept, relaxation_readout, window_speed, drift, "
+    "diffusion",
     "portraits": "dataset, cell, curriculum, phase, seed, what, label, trial, step, pc1, pc2, pc3",
     "predictors": "dataset, cell, curriculum, target, predictor, search_steps, rho, low, high, over_speed, "
     "over_nominal, within_rho, error, gain, networks, points, censored",

@@ -1,5 +1,7 @@
 """The paper's claims, judged by rules that were fixed before the results were looked at.
 
+That of C4 replaces an earlier one, which held by construction; it was fixed before its own outcome was looked at.
+
 Every claim is split into panels (a cell, a protocol, a pair of protocols, a mode of regularisation). A panel holds if
 its whole 95 % interval lies on the claim's side. A claim is
 
@@ -98,8 +100,8 @@ STATEMENTS = {
     "C2": "Most memories have a slow point of their own: the point that the search finds is read out as its class, and "
     "lies apart from every other class's.",
     "C3": "The speed of the slow points predicts extrapolation, in every protocol and architecture.",
-    "C4": "Following the slow points back through training shows how they form and why protocols differ. Judged is one "
-    "part of it alone: under VoCu, the point of a new class splits off from that of the class it is confused with.",
+    "C4": "Under VoCu, the point of a new class splits off from that of the class it is confused with. (Of the paper's "
+    "claim, that following the points back shows how they form and why protocols differ, this alone is judged.)",
     "C5": "A regulariser that lowers the speed at those points improves the robustness of the memory.",
 }
 NOTHING_JUDGED = " (Nothing could be judged: too few networks to compare.)"

@@ -842,7 +842,7 @@ def confusion_panel(
         x = label + np.linspace(-0.25, 0.25, len(rows) + 2)[1:-1]
         panel.plot(
             x, rows["parent_confusion"] - rows["parent_excess"], color="black", marker="_", markersize=6,
-            linestyle="none", label="expected whatever the class",
+            linestyle="none", label="expected share",
         )  # fmt: skip
         panel.plot(
             x, rows["parent_confusion"], color=colours[label], marker="o", markersize=3.5, linestyle="none",

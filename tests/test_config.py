@@ -115,7 +115,7 @@ def objects(schema: dict, path: str = "") -> list[tuple[str, dict]]:
 
 def test_every_key_of_the_schema_is_described_required_and_typed():
     found = objects(SCHEMA)
-    assert len(found) == 22  # the whole, 15 sections, 4 protocols and 2 learning-rate drops
+    assert len(found) == 23  # the whole, 15 sections, 4 protocols, 2 learning-rate drops and a front end
     for path, schema in found:
         assert schema["additionalProperties"] is False, path
         assert set(schema["required"]) == set(schema["properties"]), path
@@ -166,6 +166,14 @@ REFUSED = [
     ("task.min_delay", 0, r"task\.min_delay: found 0; allowed: a whole number, at least 1"),
     ("network.units", 0, r"network\.units: found 0"),
     ("network.units", True, r"network\.units: found True; allowed: a whole number"),
+    ("network.front_end", "resnet", r"network\.front_end: found 'resnet' \(text\); allowed: one of pixels, convnet"),
+    ("network.convnet.kernel", 4, r"network\.convnet\.kernel: found 4; allowed: one of 1, 3, 5, 7"),
+    ("network.convnet.filters", [], r"network\.convnet\.filters: found \[\]; allowed: .*1 or more items"),
+    (
+        "network.convnet.dropout",
+        0.5,
+        r"network\.convnet\.dropout: unknown key; .*: filters, kernel, dense, leak",
+    ),
     ("train.steps", 6000.0, r"train\.steps: found 6000\.0; allowed: a whole number.*Write 6000$"),
     ("train.steps", 0, r"train\.steps: found 0"),
     ("train.batch", "64", r"train\.batch: found '64' \(text\);.*number written as text: write 64 without quotes"),

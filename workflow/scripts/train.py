@@ -13,6 +13,7 @@ cell, protocol = snakemake.wildcards.cell, snakemake.wildcards.protocol
 settings, task, seeds = snakemake.params.train, snakemake.params.task, snakemake.params.seeds
 log = record.log_to(snakemake.log[0], "train")
 record.prepare_process(snakemake.threads)
+stop = record.told_to_stop()
 
 images = load_images(snakemake.input.images)
 full = Stage(len(images.classes), task["steps"])
@@ -33,9 +34,10 @@ start = networks.initial(
     cell, seeds, images.train_images.shape[1] + 1, snakemake.params.network["units"], len(images.classes) + 1
 )
 folder = Path(snakemake.output.networks).with_suffix(".partial")
+record.claim(folder)
 engine = choose(snakemake.params.engine)
 fingerprint = record.fingerprint(snakemake.input, snakemake.params, cell, *engine.circumstances)
-trained, rows = train.run(start, images, plan, engine, folder, fingerprint, log)
+trained, rows = train.run(start, images, plan, engine, folder, fingerprint, log, stop=stop)
 
 meta = {"dataset": images.name, "curriculum": protocol}
 networks.save(snakemake.output.networks, trained, meta)

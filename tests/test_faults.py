@@ -82,7 +82,7 @@ class Block:
         return common | {
             "input": {"images": str(self.images), "networks": networks},
             "output": {"points": at["safetensors"], "table": at["csv"]},
-            "params": {"slow_points": DEFAULT["slow_points"] | {"search_steps": [200, 1000]}, "device": "cpu"},
+            "params": {"slow_points": DEFAULT["slow_points"] | {"search_steps": [200, 3000]}, "device": "cpu"},
         }
 
     def run(self, stage: str = "train", alarm: tuple[int, float] | None = None) -> int:
@@ -156,7 +156,7 @@ def test_a_search_killed_at_random_moments_ends_with_the_same_bits(block, undist
     shutil.copy(undisturbed[0].folder / "train.safetensors", block.folder)
     moments = random.Random(3)
     for _ in range(SEARCH_KILLS):
-        assert block.run("slow_points", alarm=(signal.SIGPROF, moments.uniform(0.001, 0.2))) == -signal.SIGPROF
+        assert block.run("slow_points", alarm=(signal.SIGPROF, moments.uniform(0.001, 0.1))) == -signal.SIGPROF
         # A file that was killed before it had its name is left behind, and no other.
         assert [name for name in block.results() if not name.startswith(".")] == ["train.safetensors"]
     assert block.run("slow_points") == 0

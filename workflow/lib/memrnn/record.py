@@ -239,8 +239,11 @@ def load_arrays(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, An
             written = json.loads((file.metadata() or {})["memrnn"])
         if written["checksum"] != _checksum(arrays, written["meta"]):
             raise ValueError("contents that differ from those written")
-        return arrays, json.loads(written["meta"])
-    except (SafetensorError, LookupError, TypeError, ValueError, OSError) as error:
+        meta = json.loads(written["meta"])
+        if not isinstance(meta, dict):
+            raise TypeError(f"metadata that are no mapping but {type(meta).__name__}")
+        return arrays, meta
+    except (SafetensorError, LookupError, TypeError, ValueError, OSError, RecursionError) as error:
         raise ValueError(
             f"{path}: expected a whole safetensors file written by this project, found "
             f"{type(error).__name__}: {error}. Delete the file and run again."

@@ -260,8 +260,8 @@ def test_a_configuration_that_grows_when_it_is_looked_at_is_refused_in_little_me
     ("text", "told"),
     [
         ("run: ../../x\n", "run: found '../../x'"),
-        ("run: [\n", "expected"),
-        ("run: !!python/object/apply:os.system ['touch harmed']\n", "python/object/apply"),
+        ("run: [\n", "not valid JSON or YAML"),
+        ("run: !!python/object/apply:os.system ['touch harmed']\n", "not valid JSON or YAML"),
         ("- a list\n", ""),
         ("train: {steps: 1.0e+400}\nunknown: &a [*a]\n", ""),
     ],

@@ -162,15 +162,14 @@ def told_to_stop() -> Callable[[], int | None]:
     return lambda: came[0] if came else None
 
 
-_claims: list[TextIO] = []  # open for as long as the process runs
-
-
-def claim(folder: str | Path) -> None:
-    """Make this process the only one to work in a folder, until it ends, however it ends.
+def claim(folder: str | Path) -> TextIO:
+    """Make this process the only one to work in a folder, until it ends, however it ends, or closes what is returned.
 
     A workflow that was killed may leave a job behind that works on; its successor must not write beside it. Where the
     file system has no locks, nothing is checked.
 
+    Returns:
+        the lock's file, in the folder; to be closed before the folder is removed, which network file systems demand.
     Raises:
         ValueError: another process works there; the message names it.
     """
@@ -192,7 +191,7 @@ def claim(folder: str | Path) -> None:
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
     file.flush()
-    _claims.append(file)
+    return file
 
 
 def save_arrays(path: str | Path, arrays: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> None:

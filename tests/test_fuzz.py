@@ -262,8 +262,8 @@ def test_a_configuration_that_grows_when_it_is_looked_at_is_refused_in_little_me
         ("run: ../../x\n", "run: found '../../x'"),
         ("run: [\n", "not valid JSON or YAML"),
         ("run: !!python/object/apply:os.system ['touch harmed']\n", "not valid JSON or YAML"),
-        ("- a list\n", ""),
-        ("train: {steps: 1.0e+400}\nunknown: &a [*a]\n", ""),
+        ("- a list\n", "keys at top level"),
+        ("train: {steps: 1.0e+400}\nunknown: &a [*a]\n", "more than 100000 values"),
     ],
     ids=["path", "not YAML", "code", "no mapping", "itself"],
 )

@@ -191,7 +191,6 @@ def test_a_run_of_another_name_touches_nothing_of_the_first(undisturbed):
     done = snakemake(undisturbed, "--summary", *TINY, "--config", "run=other")
     assert done.returncode == 0, done.stdout
     rows = [line.split("\t") for line in done.stdout.splitlines() if "\t" in line]
-    head = rows[0]
-    files = [row[head.index(name)] for row in rows[1:] for name in ("output_file", "log-file(s)")]
-    assert len(files) > 50
+    files = [row[rows[0].index("output_file")] for row in rows[1:]]
+    assert len(files) > 30
     assert all(file.startswith("results/other/") for file in files)

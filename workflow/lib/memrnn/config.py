@@ -45,6 +45,7 @@ Validator = validators.extend(
     ),
 )
 
+MOST_LINES = 100  # of a refusal
 MOST_VALUES = 100_000  # a few lines of YAML can refer to the same lists until no memory would hold what they mean
 
 Problem = tuple[str, Any, str]  # dotted path of the key, value found, what is allowed
@@ -76,6 +77,9 @@ def validate(config: Mapping[str, Any], schema_path: str | Path) -> None:
             problems += [(key, f"found {_show(found)}; allowed: {allowed}") for key, found, allowed in check(config)]
     lines = [f"{key or 'configuration'}: {text}" for key, text in problems]
     if lines:
+        if len(lines) > MOST_LINES:
+            rest = len(lines) - MOST_LINES + 1
+            lines[MOST_LINES - 1 :] = [f"configuration: found {rest} more problems; allowed: none"]
         count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
         raise ConfigError("\n".join([f"The configuration has {count}:", *(f"  {line}" for line in lines)]))
 

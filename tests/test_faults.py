@@ -73,7 +73,7 @@ class Block:
                 "params": {
                     "seeds": [3],
                     "task": DEFAULT["task"],
-                    "network": {"units": 8},
+                    "network": DEFAULT["network"] | {"units": 8},
                     "train": DEFAULT["train"] | settings,
                     "engine": DEFAULT["engine"] | {"device": "cpu"},
                     "protocol": DEFAULT["protocol_settings"]["vocu"],

@@ -36,7 +36,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from memrnn import config as configuration
-from memrnn import dataset, idx, networks, planning, protocols, record, sources
+from memrnn import dataset, fronts, idx, networks, planning, protocols, record, sources
 from memrnn import images as image_sets
 from memrnn.budget import checkpoint_steps
 from memrnn.train import drop_of
@@ -87,6 +87,8 @@ def plan(config: dict) -> None:
         setting = config["protocol_settings"][name]
         protocols.schedule(name, setting, steps, full)
         assert planning.boundaries(setting, steps) == sorted(planning.boundaries(setting, steps))
+    if config["dataset"]["source"] == "digits":
+        fronts.choose(config["network"], (8, 8, 1))
     assert 0 <= drop_of(config["train"]["learning_rate_drop"], steps)[0] <= steps
     for section in ("train", "regularise"):
         kept = checkpoint_steps(config["train"]["checkpoints"], config[section]["steps"])
@@ -569,7 +571,9 @@ def made_up(draw: random.Random) -> bytes:
             name: torch.zeros(draw.choice([(), (0,), (1,), (1, 2), (2, 3, 4)]))
             for name in networks.initial("gru", [0], 5, 3, 4).parameters
         }
-        text = json.dumps({"cell": draw.choice(["gru", "lstm", "none", []]), "seeds": [0], "phases": ["trained"]})
+        front = draw.choice([{"name": "pixels"}, {"name": "convnet"}, {"name": []}, {"pixels": 3}, [], 3])
+        cell = draw.choice(["gru", "lstm", "none", []])
+        text = json.dumps({"cell": cell, "seeds": [0], "phases": ["trained"], "front": front})
     entry = json.dumps({"meta": text, "checksum": record._checksum(arrays, text)})
     body = b"".join(array.numpy().tobytes() for array in arrays.values())
     header, at = {"__metadata__": {"memrnn": entry}}, 0

@@ -296,7 +296,7 @@ def test_the_comparison_is_written_and_printed(tmp_path, capsys):
         save_run(tmp_path / config["run"], shifted(exact, 0.1, seed=at, extrapolation_score=0.06 * at))
     equivalence.report(tmp_path / "equivalence", configs)
     written = {path.name for path in (tmp_path / "equivalence").iterdir()}
-    assert written == {"equivalence.csv", "equivalence.md", "equivalence.png", "equivalence.svg"}
+    assert written == {f"equivalence.{kind}" for kind in ("csv", "csv.sha256", "md", "png", "svg")}
     text = (tmp_path / "equivalence" / "equivalence.md").read_text()
     assert text in capsys.readouterr().out
     assert equivalence.RULE in text

@@ -51,8 +51,9 @@ def spectrum_of(scores: "pd.DataFrame", search_steps: int = 3000, **columns) -> 
     """
     points = ["dataset", "cell", "curriculum", "phase", "seed", "label"]
     table = scores.loc[scores.phase == "trained", points].assign(search_steps=search_steps)
-    names = ("time_constant", "relaxation_speed", "drift", "diffusion")
-    return table.assign(**{name: 0.5 * (place + table.label + 1) for place, name in enumerate(names)} | columns)
+    names = ("time_constant", "relaxation_speed", "drift", "diffusion", "window_speed", "relaxation_kept")
+    table["relaxation_readout"] = table.label  # every class keeps to itself
+    return table.assign(**{name: 0.5 * (place + table.label + 2) for place, name in enumerate(names)} | columns)
 
 
 @pytest.fixture(scope="module")

@@ -48,18 +48,18 @@ def run(cells=("gru",), protocols=("decu", "vocu"), seeds=4, phases=PHASES, lear
     nearest point. Of the points followed back, under vocu and decu: appears, parent and excess of each class.
     """
     ask = {
-        "nominal": lambda cell, protocol, seed, phase: 0.97 + 0.001 * seed,
+        "nominal": lambda cell, protocol, seed, phase: 0.97 + 0.001 * seed * (protocol != "vocu"),
         "score": lambda cell, protocol, seed, phase: (
             0.3
             + 0.01 * seed
             + (0.2 + 0.004 * seed if protocol == "vocu" else 0)
-            + (0.2 if phase in ("centroid", "slow_points") else 0)
+            + (0.2 + 0.01 * seed if phase in ("centroid", "slow_points") else 0)
         ),
         "slope": lambda *network: -1,
         "readout": lambda *network: CLASSES,
         "distance": lambda *network: 0.5,
         "appears": lambda cell, protocol, seed, phase: (
-            [5, 5, 15, 25] if protocol == "vocu" else [20, 10, 25, 15 + seed]
+            [5, 5, 15, 25] if protocol == "vocu" else [20, 10, 25, 9 + 4 * seed]
         ),
         "parent": lambda cell, protocol, seed, phase: [-1, 0, 1, 2],
         "excess": lambda cell, protocol, seed, phase: [np.nan, np.nan, 0.1 + 0.01 * seed, 0.3],
@@ -78,7 +78,9 @@ def run(cells=("gru",), protocols=("decu", "vocu"), seeds=4, phases=PHASES, lear
                 extrapolation.append([*point, delay, accuracy])
             for steps in (300, 3000):
                 readout = label if label < ask["readout"](*network) else -1
-                speed = np.exp(ask["slope"](*network) * 10 * score) if steps == 3000 else 1.0 + label
+                # in every other network class 1 is faster or slower than its score would have it
+                memory = score + 0.015 * (label == 1 and seed % 2)
+                speed = np.exp(ask["slope"](*network) * 10 * memory) if steps == 3000 else 1.0 + label
                 slow.append([*point, steps, speed, readout, 1.0 + label, ask["distance"](*network)])
         if phase == "trained" and protocol in FOLLOWED:
             formation += formation_rows(network, has, ask)
@@ -161,8 +163,15 @@ class TestIntervals:
     def test_few_or_equal_values(self, interval):
         assert np.isnan(interval([], 0.95)).all()
         assert np.isnan(interval([0.5], 0.95)[1:]).all()
-        value, low, high = interval([0.5, 0.5, 0.5], 0.95)
-        assert value == low == high
+        value, low, high = interval([0.1 + 0.2, 0.3, 0.3], 0.95)  # equal but for rounding: no sign of certainty
+        assert value == pytest.approx(0.3 if interval is mean_interval else 0) and np.isnan(low) and np.isnan(high)
+
+    def test_equal_shares_are_known_to_a_step(self):
+        # As if one of four had been a step off: 0.9, 1, 1, 1 has the standard error 0.025.
+        half = stats.ttest_1samp([0.9, 1, 1, 1], 0).confidence_interval(0.95)
+        half = (half.high - half.low) / 2
+        assert mean_interval([1, 1, 1, 1], 0.95, (0, 1), step=0.1) == pytest.approx((1, 1 - half, 1))
+        assert mean_interval([0.9, 1, 1, 1], 0.95, step=0.1) == pytest.approx(mean_interval([0.9, 1, 1, 1], 0.95))
 
 
 class TestVerdict:
@@ -171,6 +180,8 @@ class TestVerdict:
         assert verdict([True, False]) == "mixed"
         assert verdict([False, False]) == "not supported"
         assert verdict([]) == "not supported"
+        assert verdict([True, True], complete=False) == "mixed"
+        assert verdict([False], complete=False) == "not supported"
 
 
 class TestJudge:
@@ -181,7 +192,7 @@ class TestJudge:
         assert table.holds[table.side != "(descriptive)"].all()
         assert table.holds[table.side == "(descriptive)"].isna().all()
         assert (table.statement == table.claim.map(STATEMENTS)).all()
-        per_cell = {"C1": 1 + 1 + 2, "C2": 4 * 2, "C3": 3, "C4": 4 + 2 + 3 * 2, "C5": 4}
+        per_cell = {"C1": 1 + 1 + 2, "C2": 4 * 2, "C3": 3, "C4": 1 + 5 + 3 * 2, "C5": 4}
         assert table.claim.value_counts().to_dict() == {claim: 2 * rows for claim, rows in per_cell.items()}
         assert set(table.panel[table.claim == "C3"]) == {
             f"{cell} {curriculum}" for cell in ("gru", "lstm") for curriculum in ("decu", "vocu", "all")
@@ -202,7 +213,7 @@ class TestJudge:
         )
         assert (found.side, found.networks, found.left_out) == ("excludes 0", 4, 0)
         found = panel(table, "C1", "gru decu - vocu", "nominal")
-        assert (found.value, found.low, found.high) == pytest.approx((0, 0, 0))
+        assert (found.value, found.low, found.high) == pytest.approx(mean_interval([0, 0.001, 0.002, 0.003], 0.95))
         assert found.side == "within ±0.05"
         spread = panel(table, "C1", "gru decu", "standard deviation")
         assert spread.value == pytest.approx(np.std([0, 0.01, 0.02, 0.03], ddof=1))
@@ -210,7 +221,7 @@ class TestJudge:
 
     def test_c1_mixed_and_not_supported(self):
         def far(cell, protocol, seed, phase):
-            return 0.97 if protocol == "vocu" else 0.9
+            return 0.97 if protocol == "vocu" else 0.9 + 0.001 * seed
 
         def same(cell, protocol, seed, phase):
             return 0.3 + 0.01 * seed
@@ -281,7 +292,7 @@ class TestJudge:
     def test_c3_each_way(self):
         table = judged(run())
         found = panel(table, "C3", "gru all")
-        assert (found.value, found.low, found.high) == pytest.approx((-1, -1, -1))
+        assert -1 <= found.low < found.value < found.high < -0.8
         assert (found.networks, found.side) == (8, "high < 0")
         upside_down = run(slope=lambda cell, protocol, seed, phase: 1 if cell == "lstm" else -1, cells=("gru", "lstm"))
         assert verdicts(judged(upside_down))["C3"] == "mixed"
@@ -296,28 +307,44 @@ class TestJudge:
         certain = judged((table, correlation.assign(rho=-0.4, low=-0.8, high=-0.1), *others))
         assert verdicts(certain)["C3"] == "supported"
 
+    def test_c3_does_not_count_a_lone_protocol_twice(self):
+        only = judged(run(protocols=("decu", "nacu"), learned=lambda cell, protocol, *rest: protocol != "nacu"))
+        alone, pooled = panel(only, "C3", "gru decu"), panel(only, "C3", "gru all")
+        assert alone.holds and pd.isna(pooled.holds)
+        assert pooled.value == alone.value
+        assert verdicts(only)["C3"] == "supported"
+
+    def test_a_measure_that_could_not_be_judged_is_not_supported(self):
+        """Networks whose nominal accuracies are the same: whether they differ elsewhere is known, C1 is not."""
+        table = judged(run(nominal=lambda *network: 0.97))
+        nominal = panel(table, "C1", "gru decu - vocu", "nominal")
+        assert nominal.value == 0 and nominal[["low", "high", "holds"]].isna().all()
+        assert panel(table, "C1", "gru decu - vocu", "extrapolation").holds
+        assert verdicts(table)["C1"] == "mixed"
+
     def test_c4_by_hand(self):
         found = judged(run())
-        # Introduced 0, 0, 10, 20. VoCu's points appear in that order; DeCu's at 20, 10, 25, 15 + seed.
-        orders = [stats.spearmanr(INTRODUCED, [20, 10, 25, 15 + seed]).statistic for seed in range(4)]
+        # Introduced 0, 0, 10, 20. VoCu's points appear in that order; DeCu's at 20, 10, 25, 9 + 4 seed.
+        orders = [stats.spearmanr(INTRODUCED, [20, 10, 25, 9 + 4 * seed]).statistic for seed in range(4)]
         difference = panel(found, "C4", "gru vocu - decu", "difference between protocols")
         expected = mean_interval([1 - rho for rho in orders], 0.95)
         assert (difference.value, difference.low, difference.high) == pytest.approx(expected)
-        assert (difference.side, difference.networks, difference.left_out) == ("low > 0", 4, 0)
+        assert (difference.side, difference.networks, difference.left_out) == ("(descriptive)", 4, 0)
         order = panel(found, "C4", "gru vocu", "^rho of order")
-        assert (order.value, order.low, order.high, order.side) == (1, 1, 1, "low > 0")
+        assert (order.value, order.side) == (1, "(descriptive)") and np.isnan(order.low)
         share = panel(found, "C4", "gru vocu", "share of later classes that split")
-        assert (share.value, share.low, share.side, share.holds) == (1, 1, "low > 0.5", True)
+        assert (share.value, share.side) == (1, "(descriptive)") and pd.isna(share.holds)
         excess = panel(found, "C4", "gru vocu", "confusion with the parent, above")
         expected = mean_interval([0.2, 0.205, 0.21, 0.215], 0.95)
         assert (excess.value, excess.low, excess.high) == pytest.approx(expected)
+        assert (excess.side, excess.holds) == ("low > 0, p < 0.025", True)
         # Beside them: of the later classes, 2 lay within 0.1 of its parent and 3 did not.
         assert panel(found, "C4", "gru vocu", "lay on its parent's").value == 0.5
         assert panel(judged(run(), distinct_distance=0.3), "C4", "gru vocu", "lay on its parent's").value == 1
         p = panel(found, "C4", "gru vocu", "^p of")
         assert (p.value, p.networks, p.left_out) == (0.01, 4, 0)
         assert np.isnan(p.low) and pd.isna(p.holds)
-        for protocol, appears in (("vocu", 10 / 40), ("decu", np.mean([17.5, 18, 18.5, 19]) / 40)):
+        for protocol, appears in (("vocu", 10 / 40), ("decu", np.mean([15, 16.5, 18.5, 20.5]) / 40)):
             assert panel(found, "C4", f"gru {protocol}", "log10 change of the parent's").value == -1
             other = panel(found, "C4", f"gru {protocol}", "other points' speed")
             assert other.value == pytest.approx(-np.log10(2))
@@ -333,17 +360,20 @@ class TestJudge:
         def below(cell, protocol, seed, phase):
             return [np.nan, np.nan, -0.1, -0.01 * seed]
 
-        table = judged(run(appears=upside_down, parent=orphans, excess=below))
-        assert not table.holds[table.claim == "C4"].dropna().any()
-        assert verdicts(table)["C4"] == "not supported"
-        share = panel(table, "C4", "gru vocu", "share of later classes that split")
+        # What comes about by construction judges nothing, whichever way it is.
+        odd = judged(run(appears=upside_down, parent=orphans))
+        share = panel(odd, "C4", "gru vocu", "share of later classes that split")
         assert share.value == pytest.approx((1 + 3 * 0.5) / 4)
-        assert panel(table, "C4", "gru vocu - decu").value == -2
-        assert verdicts(judged(run(excess=below)))["C4"] == "mixed"
-        # DeCu's points in the same order as VoCu's: then the order is not the protocol's.
-        alike = judged(run(appears=lambda *network: [5, 5, 15, 25]))
-        assert not panel(alike, "C4", "gru vocu - decu").holds
-        assert verdicts(alike)["C4"] == "mixed"
+        assert panel(odd, "C4", "gru vocu - decu").value == -2
+        assert odd.holds[odd.claim == "C4"].count() == 1
+        assert verdicts(odd)["C4"] == "supported"
+        assert verdicts(judged(run(excess=below)))["C4"] == "not supported"
+
+    def test_c4_asks_for_evidence_over_classes_too(self):
+        *tables, test = run(cells=("gru", "lstm"))
+        assert verdicts(judged((*tables, test.assign(p=0.024))))["C4"] == "supported"
+        assert verdicts(judged((*tables, test.assign(p=0.026))))["C4"] == "not supported"
+        assert verdicts(judged((*tables, test.assign(p=[0.01, 0.2]))))["C4"] == "mixed"
 
     def test_c4_leaves_out_what_is_undefined(self):
         def at_once(cell, protocol, seed, phase):
@@ -522,17 +552,19 @@ class TestNumbers:
             *(("gru", "decu", 3, 12), ("gru", "vocu", 3, 12), ("gru", "all", 6, 24)),
             *(("lstm", "decu", 4, 16), ("lstm", "vocu", 4, 16), ("lstm", "all", 8, 32)),
         ]
-        assert all(entry["search_steps"] == 3000 and entry["rho"] == pytest.approx(-1) for entry in found["rho"])
+        assert all(entry["search_steps"] == 3000 and -1 < entry["rho"] < -0.8 for entry in found["rho"])
         assert [(entry["cell"], entry["search_steps"]) for entry in found["budget_rho"]] == [
             (cell, steps) for cell in ("gru", "lstm") for steps in (0, 300, 3000)
         ]
         gain = found["regularise"][0]
         assert (gain["cell"], gain["curriculum"], gain["mode"]) == ("gru", "decu", "centroid")
-        assert (gain["difference"], gain["score"]) == pytest.approx((0.2, 0.495))
+        assert (gain["difference"], gain["score"]) == pytest.approx((0.21, 0.505))
         assert gain["control"] == pytest.approx(0.295)
         where = {"cell": "gru", "curriculum": "decu"}
-        share = {"value": 1.0, "low": 1.0, "high": 1.0, "networks": 3, "left_out": 1}
+        low = mean_interval([1, 1, 1], 0.95, step=1 / CLASSES)[1]
+        share = {"value": 1.0, "low": pytest.approx(low), "high": 1.0, "networks": 3, "left_out": 1}
         assert found["readout_share"][0] == found["distinct_share"][0] == where | share
+        share |= {"low": None, "high": None}
         formed = found["formation"]
         assert formed["split_share"][0] == where | {"curriculum": "vocu"} | share
         assert formed["p"][1] == {
@@ -571,8 +603,8 @@ class TestSummary:
             ["C5", "SUPPORTED"],
         ]
         text = "\n".join(lines)
-        assert "gru all                -1.000 [-1.000, -1.000]  holds  n = 8, 4 left out" in text
-        assert "lstm all                1.000 [ 1.000,  1.000]  fails  n = 8, 4 left out" in text
+        assert re.search(r"gru all {16}-0\.9\d\d \[-\d\.\d{3}, -0\.\d{3}\]  holds  n = 8, 4 left out", text)
+        assert re.search(r"lstm all {16}0\.9\d\d \[ 0\.\d{3},  \d\.\d{3}\]  fails  n = 8, 4 left out", text)
         assert "gru nacu               not computable                  n = 0, 4 left out" in text
 
     def test_same_from_the_file(self, tmp_path):
@@ -639,7 +671,7 @@ def test_scripts_from_tables_to_verdicts(tmp_path, monkeypatch):
     execute("correlate", ["extrapolation", "slow_points", "spectrum"], ["scores", "correlation"])
     found = load_table(paths["correlation"], list(correlation.columns))
     pd.testing.assert_frame_equal(found, correlation, rtol=1e-6, check_dtype=False)
-    line = "gru all, speed at 3000 search steps and extrapolation_score: rho -1.00 [-1.00, -1.00] from 8 networks"
+    line = "gru all, speed at 3000 search steps and extrapolation_score: rho -0.9"
     assert line in (tmp_path / "correlate.log").read_text(encoding="utf-8")
 
     execute("claims", ["scores", "correlation", "slow_points", "formation", "test"], ["claims", "numbers"])

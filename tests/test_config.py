@@ -259,6 +259,11 @@ REFUSED = [
     ("engine", "cpu", r"engine: found 'cpu' \(text\); allowed: a section of keys"),
     ("threads", 0, "threads: found 0"),
     # how values fit each other
+    (
+        "claims.distinct_distance",
+        0.2,
+        r"claims\.distinct_distance: found 0\.2; allowed: backtrack\.coincide_distance, 0\.1",
+    ),
     ("dataset.source", "folder", r"dataset\.folder: found null; allowed: the path of a folder, because .* is folder"),
     (
         "dataset.folder",

@@ -9,9 +9,11 @@ from scipy import stats
 from memrnn.correlate import (
     CORRELATION_COLUMNS,
     CORRELATION_KEY,
+    POINT,
     PREDICTORS,
     SCORE_COLUMNS,
     about_speed,
+    absorbing,
     bootstrap,
     correlate,
     lifetimes,
@@ -250,6 +252,11 @@ class TestRankCorrelation:
         assert np.isnan(rank_correlation(np.arange(10), np.zeros(10)))
 
 
+def times(drawn, networks):
+    """How often each network was drawn, (resamples, networks), from which were."""
+    return np.stack([(drawn == network).sum(axis=1) for network in range(networks)], axis=1)
+
+
 class TestPooledRho:
     def test_is_the_rank_correlation_of_the_resampled_points(self):
         rng = np.random.default_rng(2)
@@ -257,13 +264,20 @@ class TestPooledRho:
         y = rng.normal(size=(5, 4))
         drawn = rng.integers(0, 5, (300, 5))
         expected = rank_correlation(x[drawn].reshape(300, -1), y[drawn].reshape(300, -1))
-        np.testing.assert_array_equal(pooled_rho(x, y)(drawn), expected)
-        np.testing.assert_array_equal(pooled_rho(y, x)(drawn), expected)
+        np.testing.assert_array_equal(pooled_rho(x, y)(times(drawn, 5)), expected)
+        np.testing.assert_array_equal(pooled_rho(y, x)(times(drawn, 5)), expected)
+
+    def test_resamples_may_differ_in_size(self):
+        rng = np.random.default_rng(3)
+        x, y = rng.normal(size=(2, 3, 4))
+        found = pooled_rho(x, y)(np.array([[1, 0, 1], [2, 1, 1]]))
+        for at, drawn in enumerate(([0, 2], [0, 0, 1, 2])):
+            assert found[at] == rank_correlation(x[drawn].ravel(), y[drawn].ravel())
 
     def test_undefined_where_a_resample_is_constant(self):
         x = np.array([[1.0, 1.0], [2.0, 2.0]])
         y = np.array([[1.0, 2.0], [3.0, 4.0]])
-        found = pooled_rho(x, y)(np.array([[0, 0], [1, 1], [0, 1]]))
+        found = pooled_rho(x, y)(np.array([[2, 0], [0, 2], [1, 1]]))
         assert np.isnan(found[:2]).all()
         assert found[2] == pytest.approx(stats.spearmanr([1, 1, 2, 2], [1, 2, 3, 4]).statistic)
 
@@ -271,66 +285,84 @@ class TestPooledRho:
 class TestBootstrap:
     values = np.array([0.1, 0.2, 0.4, 0.5])
 
-    def mean(self, drawn):
-        return self.values[drawn].mean(axis=1)
+    def mean(self, counts):
+        return counts @ self.values[: counts.shape[1]] / counts.sum(axis=1)
 
     def test_of_a_mean_is_the_t_interval(self):
-        found = bootstrap(self.mean, np.array(["vocu"] * 4), stream(0, "test"), 20_000, 0.9)
+        found = bootstrap(self.mean, np.arange(4), stream(0, "test"), 20_000, 0.9)
         expected = stats.ttest_1samp(self.values, 0).confidence_interval(0.9)
         assert found.value == pytest.approx(0.3)
         assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.005)
         assert found.resamples == 20_000
 
-    def test_strata_are_resampled_within(self):
-        # All the difference is between the strata, none within: no resample differs from the sample.
-        self.values = np.array([0.1, 0.1, 0.7, 0.7])
-        found = bootstrap(self.mean, np.array(["vocu", "vocu", "decu", "decu"]), stream(0, "test"), 100, 0.95)
-        assert (found.value, found.low, found.high) == pytest.approx((0.4, 0.4, 0.4))
+    def test_networks_of_one_seed_are_drawn_together(self):
+        """Twice the networks with the same values, of the same seeds, are no more evidence."""
+        self.values = np.array([0.1, 0.2, 0.4, 0.5, 0.1, 0.2, 0.4, 0.5])
+        found = bootstrap(self.mean, np.tile(np.arange(4), 2), stream(0, "test"), 20_000, 0.9)
+        expected = stats.ttest_1samp(self.values[:4], 0).confidence_interval(0.9)
+        assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.005)
+        as_networks = bootstrap(self.mean, np.arange(8), stream(0, "test"), 20_000, 0.9)
+        assert as_networks.high - as_networks.low < 0.7 * (found.high - found.low)
+
+    def test_seeds_may_have_different_numbers_of_networks(self):
+        self.values = np.array([0.1, 0.3, 0.5])
+        found = bootstrap(self.mean, np.array([7, 7, 2]), stream(0, "test"), 20_000, 0.5)
+        assert found.value == pytest.approx(0.3)
+        # Drawn are twice the first seed (0.2), twice the second (0.5), or, half of the times, both: t = 1, N / df = 2.
+        error = np.sqrt(2 * np.var([0.2, 0.5, 0.3, 0.3]))
+        assert (found.low, found.high) == pytest.approx((0.3 - error, 0.3 + error), abs=0.005)
+
+    def test_values_that_are_equal_are_no_certainty(self):
+        self.values = np.full(4, 0.1 + 0.2)
+        found = bootstrap(self.mean, np.arange(4), stream(0, "test"), 100, 0.95)
+        assert found.value == pytest.approx(0.3) and found.resamples == 100
+        assert np.isnan([found.low, found.high]).all()
 
     def test_same_stream_same_numbers(self):
-        strata = np.array(["vocu"] * 4)
-        first = bootstrap(self.mean, strata, stream(0, "a"), 100, 0.95)
-        assert first == bootstrap(self.mean, strata, stream(0, "a"), 100, 0.95)
-        assert first.low != bootstrap(self.mean, strata, stream(0, "b"), 100, 0.95).low
-        assert first.low != bootstrap(self.mean, strata, stream(1, "a"), 100, 0.95).low
+        seeds = np.arange(4)
+        first = bootstrap(self.mean, seeds, stream(0, "a"), 100, 0.95)
+        assert first == bootstrap(self.mean, seeds, stream(0, "a"), 100, 0.95)
+        assert first.low != bootstrap(self.mean, seeds, stream(0, "b"), 100, 0.95).low
+        assert first.low != bootstrap(self.mean, seeds, stream(1, "a"), 100, 0.95).low
 
     def test_undefined_resamples_are_left_out_and_counted(self):
-        def spread_or_nothing(drawn):  # undefined where one network was drawn twice
-            return np.where(drawn[:, 0] == drawn[:, 1], np.nan, 0.25)
+        def first_or_nothing(counts):  # undefined where the second network was not drawn
+            return np.where(counts[:, 1] == 0, np.nan, 0.25 * counts[:, 0])
 
-        found = bootstrap(spread_or_nothing, np.array(["vocu"] * 2), stream(0, "test"), 1000, 0.95)
-        assert (found.value, found.low, found.high) == (0.25, 0.25, 0.25)
-        assert 440 < found.resamples < 560  # half of them, +- 4 standard deviations
+        found = bootstrap(first_or_nothing, np.arange(2), stream(0, "test"), 1000, 0.95)
+        assert found.value == 0.25 and found.low < 0.25 < found.high
+        assert 695 < found.resamples < 805  # three quarters of them, +- 4 standard deviations
 
-    @pytest.mark.parametrize("strata", [[], ["vocu"], ["vocu", "decu"]])
-    def test_too_few_networks(self, strata):
-        found = bootstrap(self.mean, np.array(strata), stream(0, "test"), 100, 0.95)
-        assert np.isnan(found.value) if not strata else found.value == self.mean(np.arange(len(strata))[None])[0]
+    @pytest.mark.parametrize("seeds", [[], [3], [3, 3]])
+    def test_too_few_seeds(self, seeds):
+        found = bootstrap(self.mean, np.array(seeds), stream(0, "test"), 100, 0.95)
+        assert np.isnan(found.value) if not seeds else found.value == pytest.approx(self.values[: len(seeds)].mean())
         assert np.isnan(found[1:3]).all()
         assert found.resamples == 0
 
     def test_cut_to_what_a_correlation_can_be(self):
         self.values = np.array([-1.0, 1.0, -1.0, 1.0])
-        found = bootstrap(self.mean, np.array(["vocu"] * 4), stream(0, "test"), 100, 0.95)
+        found = bootstrap(self.mean, np.arange(4), stream(0, "test"), 100, 0.95)
         assert (found.low, found.high) == (-1, 1)
-        found = bootstrap(self.mean, np.array(["vocu"] * 4), stream(0, "test"), 100, 0.95, bounds=(-2, 2))
+        found = bootstrap(self.mean, np.arange(4), stream(0, "test"), 100, 0.95, bounds=(-2, 2))
         assert (found.low, found.high) == pytest.approx((-found.high, found.high))
         assert 1 < found.high <= 2
 
     def test_covers_better_than_percentiles_for_three_networks(self):
         rng = np.random.default_rng(3)
-        strata, ours, percentiles, experiments = np.zeros(3), 0, 0, 200
+        seeds, ours, percentiles, experiments = np.arange(3), 0, 0, 200
         for experiment in range(experiments):
             # Score and speed of a class share a network's shift, so that the classes are not independent.
             x = rng.normal(size=(3, 10))
             y = -x + rng.normal(size=(3, 10)) + rng.normal(size=(3, 1))
             drawn = []
 
-            def rho(index, x=x, y=y, drawn=drawn):
+            def rho(counts, x=x, y=y, drawn=drawn):
+                index = np.array([np.repeat(np.arange(3), row) for row in counts])
                 drawn.append(rank_correlation(x[index].reshape(len(index), -1), y[index].reshape(len(index), -1)))
                 return drawn[-1]
 
-            found = bootstrap(rho, strata, stream(experiment, "coverage"), 200, 0.95)
+            found = bootstrap(rho, seeds, stream(experiment, "coverage"), 200, 0.95)
             low, high = np.quantile(drawn[-1], [0.025, 0.975])
             # Pearson's r is -1 / sqrt(3); Spearman's of a bivariate normal is 6 / pi asin(r / 2).
             true = 6 / np.pi * np.arcsin(-1 / np.sqrt(3) / 2)
@@ -357,6 +389,7 @@ class TestCorrelate:
             for target in ("extrapolation_score", "lifetime")
             for predictor, steps in (
                 *(("centroid_speed", 0), ("speed", 300), ("speed", 3000), ("relaxation_speed", 0)),
+                *(("relaxation_kept", 0), ("window_speed", 0)),
                 *(*at_points, ("nominal_accuracy", 0)),
             )
         ]
@@ -370,22 +403,42 @@ class TestCorrelate:
         # One protocol: pooling changes nothing but the stream.
         assert row(table, "all", 300).rho == found.rho
 
-    def test_perfect_and_identical_networks_leave_no_doubt(self):
+    def test_identical_networks_have_a_value_and_no_interval(self):
         speeds = [1, 2, 3, 4]
         slow, spectrum, score = tables({("gru", "vocu", seed): (speeds, [0.8, 0.6, 0.4, 0.2]) for seed in range(3)})
         found = row(correlate(slow, spectrum, score, **SETTINGS), "vocu", 300)
-        assert (found.rho, found.low, found.high) == pytest.approx((-1, -1, -1))
+        assert found.rho == -1 and found[["low", "high", "within_low", "within_high"]].isna().all()
         slow, spectrum, score = tables({("gru", "vocu", seed): (speeds, [0.8, 0.2, 0.4, 0.6]) for seed in range(3)})
         table = correlate(slow, spectrum, score, **SETTINGS)
         found = row(table, "vocu", 300)
-        assert (found.rho, found.low, found.high) == pytest.approx((-0.2, -0.2, -0.2))
-        assert (found.within_rho, found.within_low, found.within_high) == pytest.approx((-0.2, -0.2, -0.2))
+        assert (found.rho, found.within_rho) == pytest.approx((-0.2, -0.2))
+        assert found[["low", "high", "within_low", "within_high"]].isna().all()
         assert row(table, "vocu", 3000).rho == pytest.approx(0.2)
 
     def test_a_zero_speed_is_the_slowest(self):
         slow, spectrum, score = tables({("gru", "vocu", seed): ([1, 2, 3], [0.9, 0.5, 0.1]) for seed in (0, 1)})
         slow.loc[(slow.search_steps == 300) & (slow.label == 0), "speed"] = 0.0
         assert row(correlate(slow, spectrum, score, **SETTINGS), "vocu", 300).rho == pytest.approx(-1)
+
+    def test_values_below_the_floor_are_tied(self):
+        networks = {("gru", "vocu", seed): ([1e-9, 1e-12, 1], [0.9, 0.5, 0.1]) for seed in (0, 1)}
+        slow, spectrum, score = tables(networks)
+        spectrum["relaxation_kept"] = [0, 1, 7] * 2
+        table = correlate(slow, spectrum, score, **SETTINGS)
+        tied = stats.spearmanr([1, 1, 2], [0.9, 0.5, 0.1]).statistic
+        assert row(table, "vocu", 300).rho == pytest.approx(tied)
+        kept = table[(table.predictor == "relaxation_kept") & (table.curriculum == "vocu")]
+        assert kept.rho[kept.target == "extrapolation_score"].item() == pytest.approx(tied)
+
+    def test_networks_of_one_seed_are_no_independent_evidence(self):
+        """Protocols that repeat each other's networks leave the interval as it is with one."""
+        networks = random_networks(["vocu"], 4)
+        both = networks | {("gru", "decu", seed): values for (*_, seed), values in networks.items()}
+        alone, pooled = (
+            row(correlate(*tables(made), **SETTINGS | {"resamples": 5000}), "all", 300) for made in (networks, both)
+        )
+        assert (pooled.networks, alone.networks) == (8, 4)
+        assert (pooled.low, pooled.high) == pytest.approx((alone.low, alone.high), abs=0.03)
 
     def test_networks_that_have_not_learned_are_left_out_and_counted(self):
         networks = random_networks(["vocu"], 3) | {
@@ -425,7 +478,7 @@ class TestCorrelate:
             }
         )
         found = row(correlate(slow, spectrum, score, **SETTINGS), "vocu", 300)
-        assert (found.within_rho, found.within_low, found.within_high) == pytest.approx((-1, -1, -1))
+        assert found.within_rho == -1 and np.isnan(found.within_low)
         assert (found.networks, found.within_networks) == (3, 2)
         # A resample of three times the third network has no rho: one in 27.
         assert 180 <= found.resamples < 200
@@ -478,7 +531,7 @@ class TestCorrelate:
         scores_of = {
             "slow_points": slow.assign(speed=rng.random(18), start_speed=rng.random(18)),
             "spectrum": spectrum.assign(
-                **{name: rng.random(18) for name in ("relaxation_speed", "time_constant", "drift", "diffusion")}
+                **{kind.column: 1 + rng.random(18) for kind in PREDICTORS.values() if kind.table == "spectrum"}
             ),
             "scores": score.assign(nominal_accuracy=rng.random(18)),
         }
@@ -491,6 +544,15 @@ class TestCorrelate:
             here = table[(table.curriculum == "vocu") & (table.target == "lifetime")].set_index("predictor").rho
             assert here[name] * kind.sign == pytest.approx(1)
             assert here.drop(name).abs().max() < 0.9
+
+    def test_a_class_that_most_others_end_in_is_absorbing(self):
+        index = pd.MultiIndex.from_product(
+            [["digits"], ["gru"], ["vocu"], ["trained"], [0, 1, 2], range(4)], names=POINT
+        )
+        # Of the other three, 2 end in class 1; 1 and null; all in class 3, which itself is lost.
+        found = absorbing(pd.Series([1, 0, 1, 3, 1, 1, -1, -1, 3, 3, 3, 0], index))
+        assert found.to_numpy().nonzero()[0].tolist() == [1, 11]
+        assert found.index.equals(index)
 
     def test_refuses_tables_that_do_not_belong_together(self):
         slow, spectrum, score = tables(random_networks(["vocu"], 2))

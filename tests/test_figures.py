@@ -21,7 +21,9 @@ PROTOCOLS = ("vocu", "decu", "nacu")
 DELAYS = (1, 2, 5, 10, 20, 30, 45, 70, 100, 150, 200, 300, 450, 700, 1000)
 BUDGETS = (300, 1000, 3000, 10000)
 CLASSES = range(10)
-PREDICTORS_AT_0 = [(name, 0) for name in ("centroid_speed", "relaxation_speed", "nominal_accuracy")]
+PREDICTORS_AT_0 = [
+    (name, 0) for name in ("centroid_speed", "relaxation_speed", "relaxation_kept", "window_speed", "nominal_accuracy")
+]
 HOLD = {"trained": 120, "control": 115, "centroid": 600, "slow_points": 700}  # delay at which accuracy has halved
 GROWTH = {  # value that grows, and the shares of training at which it does
     "vocu": ("classes", (2, 3, 4, 5, 6, 7, 8, 9, 10), (0, 8, 16, 26, 36, 48, 62, 78, 98)),
@@ -128,11 +130,11 @@ def history_rows(rng, formed):
 
 
 def spectrum_rows(rng, key):
-    """One network: of ten points three stable, one a saddle, six ghosts of which two fade."""
+    """One network: of ten points three stable, one a saddle, four ghosts of which one fades, a slope, one undecided."""
     modulus = [0.99, 0.95, 0.999, 1.2, 1.01, 1.001, 1.05, 0.98, 0.96, 1.003]
     return [
         key
-        | {"label": label, "kind": (["stable"] * 3 + ["saddle"] + ["ghost"] * 6)[label]}
+        | {"label": label, "kind": (["stable"] * 3 + ["saddle"] + ["ghost"] * 4 + ["slope", "undecided"])[label]}
         | {"leading_modulus": size, "time_constant": abs(1 / np.log(size)) * np.exp(rng.normal(0, 0.2))}
         for label, size in enumerate(modulus)
     ]
@@ -407,7 +409,15 @@ def test_predictors_compares_them_pooled_and_marks_reference_and_null(tables, dr
     names = [text.get_text() for text in ranks.get_yticklabels()]
     assert names == [
         *("speed, centroid", "speed, 300 steps", "speed, 1k steps", "speed, 3k steps", "speed, 10k steps"),
-        *("speed, relaxing", "time constant", "drift", "diffusion", "accuracy at $T_{max}$"),
+        *(
+            "speed, relaxing",
+            "noise-free lifetime",
+            "speed, first steps",
+            "time constant",
+            "drift",
+            "diffusion",
+            "accuracy at $T_{max}$",
+        ),
         *("speed + noise", "time const. + noise", "constant"),
     ]
     assert [text.get_text() for text in ranks.get_yticklabels() if text.get_fontweight() == "bold"] == [
@@ -418,16 +428,16 @@ def test_predictors_compares_them_pooled_and_marks_reference_and_null(tables, dr
         rho = here[here["target"] == target]["rho"].dropna()
         heights = [float(height) for height in bars.lines[0].get_ydata()]
         shown = dict(zip(map(round, heights), bars.lines[0].get_xdata(), strict=True))
-        assert [shown[-3], shown[-8], shown[-9]] == [*rho[[("speed", 3000), ("diffusion", 3000), (figures.NULL, 0)]]]
-        assert len(shown) == 10
+        assert [shown[-3], shown[-10], shown[-11]] == [*rho[[("speed", 3000), ("diffusion", 3000), (figures.NULL, 0)]]]
+        assert len(shown) == 12
         assert heights[0] != round(heights[0])  # the two targets lie side by side
     gain = here[here["target"] == "lifetime"]["gain"]
     shown = dict(zip(gains.lines[-1].get_ydata(), gains.lines[-1].get_xdata(), strict=True))
-    assert (shown[-3], shown[-12]) == (gain["speed", 3000], gain["constant", 0])
-    assert len(shown) == 12 and -9 not in shown  # of the null predictor on itself there is none
+    assert (shown[-3], shown[-14]) == (gain["speed", 3000], gain["constant", 0])
+    assert len(shown) == 14 and -11 not in shown  # of the null predictor on itself there is none
     for panel in (ranks, gains):
         (band,) = [patch for patch in panel.patches if patch.get_label() == "null predictor"]
-        assert band.get_y() == -9.5 and band.get_height() == 1
+        assert band.get_y() == -11.5 and band.get_height() == 1
 
 
 def test_predictors_shows_left_out_networks_and_marks_what_is_censored(tables, drawn):
@@ -443,6 +453,10 @@ def test_predictors_shows_left_out_networks_and_marks_what_is_censored(tables, d
         np.testing.assert_allclose(sorted(map(tuple, shown)), sorted(map(tuple, expected)))
     assert panel.get_xscale() == panel.get_yscale() == "log"
     assert panel.get_xlim() == panel.get_ylim()
+    # A prediction of the longest delay is seen though no lifetime is so long.
+    short = tables["predictions"].assign(lifetime=lambda made: made["lifetime"].clip(upper=300), censored=False)
+    panel = draw("predictors", tables | {"predictions": short}).axes[2]
+    assert panel.get_ylim()[1] > short["predicted"].max() > 900
     assert "outlasts the longest delay" in legend_labels(drawn("predictors"))
 
 
@@ -494,10 +508,22 @@ def test_backtrack_marks_boundaries_and_whose_point_it_is(tables):
     assert stretches(panel, "class 3") == [(1200, 6000)]
     (line,) = [line for line in panel.lines if line.get_label() == "class 3"]
     assert line.get_ydata()[-1] == pytest.approx(0.1)  # the geometric mean of 0.01, 0.01, 1, 1
-    faint = [other for other in panel.lines if other.get_color() == line.get_color() and other is not line]
+    faint = [other for other in panel.lines if other.get_color() == line.get_color() and other.get_linestyle() == "--"]
     assert [(each.get_xdata().min(), each.get_xdata().max()) for each in faint] == [(0, 6000)]
     marks = [line.get_xdata()[0] for line in panel.lines if line.get_label() == "the task changes"]
     assert marks == SETTINGS["boundaries"]["vocu"]
+    dots = [other for other in panel.lines if other.get_color() == line.get_color() and other.get_marker() == "o"]
+    assert [len(each.get_xdata()) for each in dots] == [0]
+
+
+def test_backtrack_marks_a_point_that_is_its_own_at_a_single_checkpoint(tables):
+    history = tables["backtrack"].copy()
+    here = (history["cell"] == "gru") & (history["curriculum"] == "vocu") & (history["label"] == 3)
+    history.loc[here, "readout"] = np.where(history.loc[here, "step"].isin([600, 1500, 1800, 6000]), 3, 0)
+    panel = draw("backtrack", tables | {"backtrack": history}).axes[0]
+    (line,) = [line for line in panel.lines if line.get_label() == "class 3"]
+    (dots,) = [each for each in panel.lines if each.get_color() == line.get_color() and each.get_marker() == "o"]
+    assert dots.get_xdata().tolist() == [600, 6000]
 
 
 def test_followed_networks_that_have_not_learned_are_left_out(tables):
@@ -535,8 +561,8 @@ def test_formation_draws_every_split_and_every_class_that_never_appeared(tables,
     shown = np.concatenate([line.get_ydata() for line in shares.lines if line.get_marker() == "o"])
     entered = tables["formation"].query("cell == 'lstm'").dropna(subset="parent_excess")
     assert sorted(shown) == sorted(entered["parent_confusion"])
-    bars = [line.get_ydata()[0] for line in shares.lines if line.get_label() == "mean over classes"]
-    assert bars == pytest.approx([1 / label for label in range(2, 10)])
+    expected = np.concatenate([line.get_ydata() for line in shares.lines if line.get_marker() == "_"])
+    assert sorted(expected) == pytest.approx(sorted(entered["parent_confusion"] - entered["parent_excess"]))
 
 
 def test_nobody_followed_back_is_said(tables):
@@ -552,11 +578,11 @@ def test_kinds_are_counted_over_the_networks_that_learned(tables, drawn):
     shares, constants = drawn("kinds").axes
     lines = [f"{cell}, {protocol}" for cell in ("GRU", "LSTM") for protocol in ("VoCu", "DeCu", "NaCu")]
     assert [label.get_text() for label in shares.get_yticklabels()] == lines
-    assert texts(shares).splitlines() == [*["12", "4", "24"] * 2, "no network learned"] * 2
-    widths = [round(bar.get_width(), 6) for bar in shares.patches[:3]]
-    assert widths == [0.3, 0.1, 0.6]
-    assert [bar.get_x() for bar in shares.patches[:3]] == pytest.approx([0, 0.3, 0.4])
-    assert legend_labels(drawn("kinds"))[:3] == list(figures.KINDS.values())
+    assert texts(shares).splitlines() == [*["12", "4", "16", "4", "4"] * 2, "no network learned"] * 2
+    widths = [round(bar.get_width(), 6) for bar in shares.patches[:5]]
+    assert widths == [0.3, 0.1, 0.4, 0.1, 0.1]
+    assert [bar.get_x() for bar in shares.patches[:5]] == pytest.approx([0, 0.3, 0.4, 0.8, 0.9])
+    assert legend_labels(drawn("kinds"))[:5] == list(figures.KINDS.values())
     stable = constants.collections[0]
     rows = tables["spectrum"].query("cell == 'gru' and curriculum == 'vocu' and kind == 'stable'")
     assert stable.get_offsets()[:, 0].tolist() == pytest.approx(rows["time_constant"].tolist())

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 
 from memrnn import formation as formation_module
+from memrnn.claims import mean_interval
 from memrnn.correlate import NETWORK, POINT
 from memrnn.formation import (
     BACKTRACK_COLUMNS,
@@ -21,7 +22,9 @@ from memrnn.formation import (
     SUMMARY_COLUMNS,
     TEST_COLUMNS,
     confusion_test,
+    expected_shares,
     form,
+    quasi_independent,
     summarise,
 )
 
@@ -98,7 +101,12 @@ class TestForm:
         assert found.most_confused.tolist() == [NONE, NONE, 1, 2]
         assert found.confusion.tolist() == pytest.approx([np.nan, np.nan, 0.7, 0.6], nan_ok=True)
         assert found.parent_confusion.tolist() == pytest.approx([np.nan, np.nan, 0.7, 0.6], nan_ok=True)
-        assert found.parent_excess.tolist() == pytest.approx([np.nan, np.nan, 0.2, 0.6 - 1 / 3], nan_ok=True)
+        # Classes 0 and 1 were answered 1.4 times in all, 0.9 of them class 1: that is expected of class 2's 1 answer.
+        # Class 2, the parent of class 3, is a candidate of no other class.
+        expected = [np.nan, np.nan, 0.9 / 1.4, np.nan]
+        assert found.parent_expected.tolist() == pytest.approx(expected, nan_ok=True)
+        excess = [np.nan, np.nan, 0.7 - 0.9 / 1.4, np.nan]
+        assert found.parent_excess.tolist() == pytest.approx(excess, nan_ok=True)
         assert found.learned.all()
 
     def test_the_other_points_change_by_themselves(self):
@@ -199,17 +207,20 @@ def made(parents, shares, seeds=(0,), learned=True, **key):
     rows, tables = [], []
     for seed in seeds:
         tables.append(confusion({label: row for (s, label), row in shares.items() if s == seed}, seed=seed, **key))
+        of_seed = expected_shares(tables[-1])
         for label in range(2 + len({label for s, label in shares if s == seed})):
             row = shares.get((seed, label))
             parent = parents.get((seed, label), NONE)
-            of_parent = row[parent] if row is not None and 0 <= parent < len(row) else np.nan
+            there = row is not None and 0 <= parent < len(row)
+            expected = of_seed.loc[label] if there else None
+            choice = there and expected.notna().sum() > 1
             rows.append(
                 dict.fromkeys(FORMATION_COLUMNS, 0.0)
                 | KEY
                 | key
                 | {"seed": seed, "label": label, "learned": learned, "parent": parent, "introduced": 10 * (label - 1)}
                 | {"candidates": 0 if row is None else len(row)}
-                | {"parent_excess": np.nan if row is None else of_parent - np.mean(row)}
+                | {"parent_excess": row[parent] - expected[parent] if choice else np.nan}
             )
     return pd.DataFrame(rows)[FORMATION_COLUMNS], pd.concat(tables, ignore_index=True)
 
@@ -217,12 +228,15 @@ def made(parents, shares, seeds=(0,), learned=True, **key):
 def exact_p(parents, shares):
     """Share of all permutations, one per class for all networks, with at least the observed sum; and the sum's mean."""
     labels = sorted({label for _, label in parents})
-    sizes = [next(len(row) for (_, k), row in shares.items() if k == label) for label in labels]
+    sizes = [min(label, labels[-1] - 1) for label in labels]  # the last class's last candidate is nobody else's
+    beyond = {}
+    for seed in {seed for seed, _ in shares}:
+        rows = [np.pad(np.array(shares[seed, k]), (0, labels[-1] - k), constant_values=np.nan) for k in labels]
+        beyond |= {(seed, k): row for k, row in zip(labels, np.array(rows) - likeliest(np.array(rows)), strict=True)}
 
     def total(orders):
         return sum(
-            shares[seed, label][orders[labels.index(label)][parent]] - np.mean(shares[seed, label])
-            for (seed, label), parent in parents.items()
+            beyond[seed, label][orders[labels.index(label)][parent]] for (seed, label), parent in parents.items()
         )
 
     observed = total([range(size) for size in sizes])
@@ -230,47 +244,109 @@ def exact_p(parents, shares):
     return np.mean(np.array(every) >= observed - 1e-9), observed / len(parents)
 
 
+def likeliest(shares):
+    """Shares a[k] b[j] of greatest Poisson likelihood, climbed from the likelihood itself."""
+    there, (rows, columns) = ~np.isnan(shares), shares.shape
+    found = np.where(there, shares, 0.0)
+
+    def loss(unknowns):
+        logs = unknowns[:rows, None] + unknowns[None, rows:]
+        expected = np.where(there, np.exp(logs), 0.0)
+        off = expected - found
+        return expected.sum() - (found * logs).sum(), np.concatenate([off.sum(axis=1), off.sum(axis=0)])
+
+    best = optimize.minimize(loss, np.full(rows + columns, -1.0), jac=True, method="BFGS", options={"gtol": 1e-10})
+    return np.where(there, np.exp(best.x[:rows, None] + best.x[None, rows:]), np.nan)
+
+
+class TestQuasiIndependent:
+    def triangle(self, classes, seed=0):
+        rng = np.random.default_rng(seed)
+        rows = [
+            np.pad(rng.dirichlet(np.ones(k)), (0, classes - 1 - k), constant_values=np.nan) for k in range(2, classes)
+        ]
+        return np.array(rows)
+
+    def test_has_the_greatest_likelihood_and_the_margins(self):
+        shares = self.triangle(7)
+        found = quasi_independent(shares)
+        np.testing.assert_allclose(found, likeliest(shares), atol=1e-6)
+        np.testing.assert_allclose(np.nansum(found, axis=0), np.nansum(shares, axis=0), atol=1e-8)
+        np.testing.assert_allclose(np.nansum(found, axis=1), 1, atol=1e-8)
+
+    def test_answers_that_do_not_depend_on_the_class_are_told_exactly(self):
+        preference = np.array([5.0, 0.0, 1.0, 3.0, 0.2, 9.0])
+        shares = np.where(np.isnan(self.triangle(7)), np.nan, preference)
+        shares /= np.nansum(shares, axis=1, keepdims=True)
+        np.testing.assert_allclose(quasi_independent(shares), shares, atol=1e-8)
+
+    def test_an_answer_to_everything_and_an_empty_table(self):
+        shares = np.array([[1.0, 0.0, np.nan], [1.0, 0.0, 0.0]])
+        np.testing.assert_array_equal(quasi_independent(shares), shares)
+        assert quasi_independent(np.empty((0, 0))).shape == (0, 0)
+
+
 class TestConfusionTest:
     def test_one_network_enumerated(self):
         parents = {(0, 2): 1, (0, 3): 2, (0, 4): 0}
         shares = {(0, 2): (0.1, 0.9), (0, 3): (0.3, 0.2, 0.5), (0, 4): (0.3, 0.1, 0.2, 0.4)}
-        # Best of two, best of three, second of four: of 24 choices of parents this one and one other do so well.
         p, excess = exact_p(parents, shares)
-        assert p == pytest.approx(2 / 24)
+        assert 0.05 < p < 0.5
         found = confusion_test(*made(parents, shares), resamples=40_000, seed=1).iloc[0]
-        assert found.excess == pytest.approx(excess)
-        assert found.excess == pytest.approx((0.4 + (0.5 - 1 / 3) + 0.05) / 3)
+        assert found.excess == pytest.approx(excess, abs=1e-7)
         assert found.p == pytest.approx(p, abs=4 * np.sqrt(p / 40_000))
         assert (found.classes, found.classes_left_out, found.networks) == (3, 0, 1)
 
     def test_networks_share_a_permutation(self):
-        parents = {(seed, label): 1 for seed in range(3) for label in (2, 3)} | {(2, 3): 0}
+        parents = {(seed, label): 1 for seed in range(3) for label in (2, 3, 4)} | {(2, 3): 0, (1, 4): 2}
         rng = np.random.default_rng(3)
         shares = {key: tuple(rng.dirichlet(np.ones(key[1]))) for key in parents}
         shares[0, 2] = shares[1, 2] = shares[2, 2] = (0.2, 0.8)
         p, excess = exact_p(parents, shares)
         found = confusion_test(*made(parents, shares, range(3)), resamples=40_000, seed=2).iloc[0]
-        assert (found.excess, found.networks, found.classes) == (pytest.approx(excess), 3, 6)
+        assert (found.excess, found.networks, found.classes) == (pytest.approx(excess, abs=1e-7), 3, 9)
         assert found.p == pytest.approx(p, abs=4 * np.sqrt(p / 40_000))
 
     def test_what_networks_have_in_common_counts_once(self):
-        """Ten networks that agree, in one class of two candidates, are one coin: p = 1/2, not 1/1024."""
-        parents = {(seed, 2): 0 for seed in range(10)}
-        found = confusion_test(*made(parents, dict.fromkeys(parents, (1.0, 0.0)), range(10)), resamples=9999, seed=0)
-        assert found.p.item() == pytest.approx(0.5, abs=0.02)
+        """Ten networks that agree, in two classes of two candidates, are two coins: p = 1/4, not 1/4^10."""
+        parents = {(seed, label): label - 2 for seed in range(10) for label in (2, 3)}
+        shares = {(seed, label): (1.0, 0.0) if label == 2 else (0.0, 1.0, 0.0) for seed, label in parents}
+        found = confusion_test(*made(parents, shares, range(10)), resamples=9999, seed=0)
+        assert found.p.item() == pytest.approx(0.25, abs=0.02)
+        assert found.excess.item() == pytest.approx(0.5)
 
-    def test_p_is_uniform_where_parents_have_nothing_to_do_with_confusions(self):
-        rng = np.random.default_rng(11)
-        found = []
-        for _ in range(150):
-            keys = [(seed, label) for seed in range(2) for label in range(2, 6)]
-            parents = {(seed, label): int(rng.integers(label)) for seed, label in keys}
-            shares = {(seed, label): tuple(rng.dirichlet(np.ones(label))) for seed, label in keys}
-            found.append(confusion_test(*made(parents, shares, range(2)), resamples=199, seed=5).p.item())
-        assert stats.kstest(found, "uniform").pvalue > 0.01
-        # and small where they have
-        parents = {key: int(np.argmax(shares[key])) for key in keys}
-        assert confusion_test(*made(parents, shares, range(2)), resamples=999, seed=5).p.item() < 0.02
+    @pytest.mark.parametrize(("power", "shared"), [(0, False), (2, False), (1, True)])
+    def test_preferred_answers_are_no_evidence(self, power, shared):
+        """Parents drawn by what a network answers to anything: seldom called evidence, though far above the mean."""
+        found = np.array([self.simulated(power, 0, shared, experiment) for experiment in range(40)])
+        false = (found[:, 0] > 0) & (found[:, 1] < 0.025)
+        assert false.mean() <= 0.025 + 3 * np.sqrt(0.025 * 0.975 / 40)
+        if power:
+            assert (found[:, 2] > 0).mean() > 0.5
+
+    def test_what_a_class_itself_is_taken_for_is_evidence(self):
+        found = np.array([self.simulated(1, 3, False, experiment) for experiment in range(20)])
+        assert ((found[:, 0] > 0) & (found[:, 1] < 0.025)).mean() > 0.8
+
+    def simulated(self, power, effect, shared, experiment):
+        """Four networks: lower end of the interval of the excess, p, lower end of that of the excess above the mean."""
+        rng = np.random.default_rng([experiment, power, effect, shared])
+        preference, alike = rng.normal(0, 1.5, 10), rng.normal(size=(10, 10))
+        parents, shares, above = {}, {}, []
+        common = rng.gumbel(size=(10, 10))
+        for seed in range(4):
+            own = alike + rng.normal(0, 0.2 if shared else 0.5, (10, 10))
+            for label in range(2, 10):
+                chance = np.exp(preference[:label] + own[label, :label])
+                shares[seed, label] = tuple(rng.multinomial(100, chance / chance.sum()) / 100)
+                luck = common[label, :label] if shared else rng.gumbel(size=label)
+                parents[seed, label] = int(np.argmax(power * preference[:label] + effect * own[label, :label] + luck))
+            of_parents = [shares[seed, label][parents[seed, label]] - 1 / label for label in range(2, 10)]
+            above.append(np.mean(of_parents))
+        formation, confusions = made(parents, shares, range(4))
+        excess = formation.groupby("seed").parent_excess.mean()
+        p = confusion_test(formation, confusions, resamples=199, seed=experiment).p.item()
+        return mean_interval(excess, 0.95)[1], p, mean_interval(above, 0.95)[1]
 
     def test_who_is_left_out_and_counted(self):
         shares = {(0, 2): (0.1, 0.9), (0, 3): (0.3, 0.2, 0.5), (0, 4): (0.3, 0.1, 0.2, 0.4), (1, 2): (0.5, 0.5)}
@@ -278,7 +354,7 @@ class TestConfusionTest:
         tables = made({(0, 2): 1, (0, 3): NONE, (0, 4): 4}, shares, (0, 1))
         found = confusion_test(*tables, resamples=99, seed=0).iloc[0]
         assert (found.classes, found.classes_left_out, found.networks) == (1, 3, 1)
-        assert found.excess == pytest.approx(0.4)
+        assert found.excess == pytest.approx(tables[0].parent_excess[2]) and found.excess > 0
         nobody = confusion_test(*made({}, shares, (0, 1)), resamples=99, seed=0).iloc[0]
         assert np.isnan(nobody.p) and np.isnan(nobody.excess)
         assert (nobody.classes, nobody.classes_left_out, nobody.networks) == (0, 4, 0)
@@ -310,7 +386,7 @@ class TestSummarise:
         assert found.split_share == 1
         # Introduced 0, 0, 10, 20 and appeared 10, 0, 40, 30: ranks 1.5, 1.5, 3, 4 and 2, 1, 4, 3.
         assert found.order_rho == pytest.approx(stats.spearmanr([1.5, 1.5, 3, 4], [2, 1, 4, 3]).statistic)
-        assert found.parent_excess == pytest.approx((0.2 + 0.6 - 1 / 3) / 2)
+        assert found.parent_excess == pytest.approx(0.7 - 0.9 / 1.4)
         assert found.parent_speed_change == pytest.approx(-1)
         assert found.appears_share == pytest.approx(0.5)
         assert found.learned

@@ -238,9 +238,11 @@ def test_one_budget_gives_one_answer_and_several_a_list():
     several = search(cell, start, x, search_steps=[1, 7, 20])
     assert [each.steps.tolist() for each in several] == [[1] * 3, [7] * 3, [20] * 3]
     for budget, expected in zip([1, 7, 20], several, strict=True):
-        alone = search(cell, start, x, search_steps=budget)
+        alone = search(cell, start, x, search_steps=np.int64(budget))  # as out of an array
         assert isinstance(alone, SlowPoints)
         assert all(torch.equal(one, other) for one, other in zip(alone, expected, strict=True))
+    counted = search(cell, start, x, search_steps=np.array([1, 7, 20]))
+    assert [each.steps.tolist() for each in counted] == [each.steps.tolist() for each in several]
     assert not several[-1].converged.any()  # nothing was asked
     assert not several[0].state.requires_grad
 

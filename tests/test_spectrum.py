@@ -128,19 +128,52 @@ def test_a_description_by_hand():
     assert found["near_unit"] == pytest.approx([1 / 3, 2 / 3, 1 / 3, 0, 2 / 3])
 
 
-def test_the_left_vector_is_the_left_eigenvector():
-    rng = np.random.default_rng(3)
+def test_the_slowest_direction_has_the_left_eigenvector_of_the_eigenvalue_nearest_the_unit_circle():
+    rng, leading = np.random.default_rng(3), []
     for _ in range(5):
-        matrix = rng.normal(size=(5, 5))
+        matrix, seen = 0.7 * rng.normal(size=(5, 5)), rng.uniform(0.1, 1, 5)
         values, left, right = linalg.eig(matrix, left=True)
-        k = np.abs(values).argmax()
-        w = left[:, k].conj() / (left[:, k].conj() @ right[:, k] / np.linalg.norm(right[:, k]))
-        found = spectrum.left_vector(*torch.linalg.eig(torch.from_numpy(matrix)[None, None]))[0, 0].numpy()
+        k = np.abs(np.log(np.abs(values))).argmin()
+        leading.append(k == np.abs(values).argmax())
+        w = left[:, k].conj() / (left[:, k].conj() @ right[:, k] / np.linalg.norm(seen * right[:, k]))
+        found, rate, direction = spectrum.slowest(
+            *torch.linalg.eig(torch.from_numpy(matrix)[None, None]), torch.from_numpy(seen)[None, None]
+        )
+        found = found[0, 0].numpy()
+        assert rate.item() == pytest.approx(np.log(np.abs(values[k])))
+        assert spectrum.DIRECTIONS[direction.item()] == ("complex" if values[k].imag else "real")
         # of a complex pair either may be taken, and a phase is free
         assert np.abs(found) == pytest.approx(np.abs(w))
         assert np.abs(found @ matrix - values[k] * found).max() == pytest.approx(0, abs=1e-9) or np.abs(
             found @ matrix - values[k].conj() * found
         ).max() == pytest.approx(0, abs=1e-9)
+    assert not all(leading)  # it is not the largest one everywhere
+
+
+def test_a_slowest_direction_that_cannot_be_told_says_why():
+    def slowest(matrix, seen):
+        given = torch.linalg.eig(torch.tensor(matrix, dtype=torch.float64)[None, None])
+        w, rate, direction = spectrum.slowest(*given, torch.tensor([[seen]], dtype=torch.float64))
+        return w[0, 0], rate.item(), spectrum.DIRECTIONS[direction.item()]
+
+    w, rate, direction = slowest([[0.9, 0.0], [0.0, 1.3]], [1.0, 1.0])
+    assert (w.abs().tolist(), rate, direction) == ([1, 0], pytest.approx(math.log(0.9)), "real")
+    # the slower one is hardly observed
+    w, rate, direction = slowest([[0.9, 0.0], [0.0, 1.3]], [0.001, 0.5])
+    assert (w.abs().tolist(), rate, direction) == ([0, 0.5], pytest.approx(math.log(1.3)), "real")
+    w, _, direction = slowest([[0.9, 0.0], [0.0, 1.3]], [0.001, 0.001])
+    assert w.isnan().all()
+    assert direction == "unseen"
+    w, rate, direction = slowest([[0.9, 1.0], [0.0, 0.9]], [1.0, 1.0])  # a Jordan block
+    assert w.isnan().all()
+    assert (rate, direction) == (pytest.approx(math.log(0.9)), "no basis")
+
+
+def test_noise_along_a_direction_that_cannot_be_told_is_left_empty():
+    rows = examine(made("linear", 2, recurrent=[[0.9, 0.0], [1.0, 0.9]]), (at([0.1, 0.2]),))
+    assert rows.direction.tolist() == ["no basis"]
+    assert rows[["drift", "diffusion"]].isna().all(axis=None)
+    assert rows.slow_rate[0] == pytest.approx(math.log(0.9), rel=1e-5)
 
 
 # -------------------------------------------------------------------------------------------------------------- kinds
@@ -151,15 +184,20 @@ def test_a_network_of_zeros_has_one_stable_fixed_point():
     rows = examine(zero_networks("gru"), (at([0.3, 0.4, 0, 0], [0, 0, 0, 0], [0.9, -0.9, 0.9, 0.9]),))
     assert rows.leading_modulus.tolist() == pytest.approx([0.5] * 3)
     assert rows.time_constant.tolist() == pytest.approx([1 / math.log(2)] * 3)
-    assert rows.kind.tolist() == ["stable", "stable", "ghost"]
-    assert rows.kind_reason.tolist() == ["fixed point", "fixed point", "too far"]
-    assert rows.newton_distance.tolist() == pytest.approx([0.5, 0, 1.8], abs=1e-6)
-    assert (rows.newton_speed < 1e-9).all()
+    assert rows.kind.tolist() == ["stable", "stable", "slope"]
+    assert rows.kind_reason.tolist() == ["fixed point", "fixed point", "left the distance"]
+    assert rows.newton_distance.tolist()[:2] == pytest.approx([0.5, 0], abs=1e-6)
+    assert 1 < rows.newton_distance[2] <= 1.25  # a step more than the limit at most
+    assert (rows.newton_speed[:2] < 1e-9).all()
+    assert rows.newton_speed[2] == pytest.approx((1.8 - rows.newton_distance[2]) / 2)
     assert rows.newton_steps[1] == 0
     assert rows.fixed_unstable.tolist()[:2] == [0, 0]
     assert math.isnan(rows.fixed_unstable[2])
     closer = examine(zero_networks("gru"), (at([0.3, 0.4, 0, 0]),), newton_distance=0.49)
-    assert closer.kind_reason.tolist() == ["too far"]
+    assert closer.kind_reason.tolist() == ["left the distance"]
+    hurried = examine(zero_networks("gru"), (at([0.3, 0.4, 0, 0]),), newton_steps=1)
+    assert hurried.kind.tolist() == ["undecided"]
+    assert hurried.kind_reason.tolist() == ["steps ran out"]
 
 
 def test_two_memories_and_the_saddle_between_them():
@@ -200,7 +238,7 @@ def test_an_lstm_with_two_memories_and_a_saddle():
     rows = examine(networks, start)
     assert rows.kind.tolist() == ["stable", "saddle", "stable"]
     assert rows.fixed_unstable.tolist() == [0, 1, 0]
-    ends = spectrum.settle(*ends_of(networks), start, 60, 1e-10)
+    ends = spectrum.settle(*ends_of(networks), start, 60, 1e-10, 1.0)
     assert ends.state[0].flatten().tolist() == pytest.approx([h, 0, -h], abs=1e-6)
     assert ends.state[1].flatten().tolist() == pytest.approx([c, 0, -c], abs=1e-5)
     settled = examine(networks, ends.state)
@@ -220,12 +258,15 @@ def test_c_is_at_rest_too_where_the_speed_does_not_see_it():
     rows = examine(growing, (at([h]), at([20.0])))
     assert rows.kind.tolist() == ["stable"]
     assert rows.newton_distance[0] == pytest.approx(0, abs=1e-7)
-    ends = spectrum.settle(*ends_of(growing), (at([h]), at([20.0])), 60, 1e-9)
+    ends = spectrum.settle(*ends_of(growing), (at([h]), at([20.0])), 60, 1e-9, 1.0)
     assert ends.state[1].item() == pytest.approx(c, rel=1e-4)
     assert ends.residual.item() < 1e-9
     leaking = lstm_of_one_unit(0.99, 0.5, 0.9, 0.0)
     rows = examine(leaking, (at([0.9]), at([20.0])))
-    assert rows.kind.tolist() == ["ghost"]
+    assert rows.kind.tolist() == ["slope"]
+    assert rows.kind_reason.tolist() == ["c leads out"]
+    assert rows.newton_distance[0] == pytest.approx(0, abs=1e-6)
+    assert rows.newton_speed[0] < 1e-9
 
 
 @pytest.mark.parametrize("start", [-0.2, -0.02, 0.001])
@@ -237,9 +278,94 @@ def test_a_ghost_is_left_where_two_fixed_points_have_just_vanished(start):
     assert before.newton_distance[1:].tolist() == pytest.approx([0.02, 0.02], abs=1e-5)
     past = examine(made("fold", 3, bias=[1e-4, 0, 0]), (at([start, 0.1, 0]),))
     assert past.kind.tolist() == ["ghost"]
-    assert past.kind_reason.tolist() == ["not converged"]
-    assert past.newton_speed[0] == pytest.approx(1e-4, rel=1e-3)
-    assert past.newton_distance[0] == pytest.approx(math.hypot(start, 0.1), abs=0.01)
+    assert past.kind_reason.tolist() == ["least speed"]
+    assert past.newton_speed[0] == pytest.approx(1e-4, rel=1e-6)
+    assert past.newton_slope[0] < 1e-4
+    assert past.newton_distance[0] == pytest.approx(math.hypot(start, 0.1), abs=1e-4)
+    assert past.newton_steps[0] < 40
+
+
+@pytest.mark.parametrize("gap", [1e-4, 0.01, 0.1])
+def test_the_ghost_of_a_gru_is_where_algebra_has_it(gap):
+    """GRU with z = 1/2, r = 1: F(h) - h = (tanh(3h + b) - h) / 2. Its derivative vanishes where tanh is
+    -sqrt(2/3), at h = -(artanh sqrt(2/3) + b) / 3, and b is such that tanh - h is `gap` there: with a gap below 0 two
+    fixed points, with one above 0 none but the one far away near h = 1."""
+    root = math.sqrt(2 / 3)
+    recurrent = np.zeros((2, 6))
+    recurrent[0, 4] = 3  # the second unit decays
+
+    def network(gap: float) -> Networks:
+        return made("gru", 2, bias=[0, 0, 40, 40, 3 * (root + gap) - math.atanh(root), 0], recurrent=recurrent)
+
+    starts = at([-0.9, 0.1], [-0.6, 0], [-0.8, -0.1])
+    rows = examine(network(gap), (starts,), newton_distance=0.5)
+    assert rows.kind.tolist() == ["ghost"] * 3
+    assert rows.kind_reason.tolist() == ["least speed"] * 3
+    assert rows.newton_speed.to_numpy() == pytest.approx(gap / 2, rel=1e-5, abs=1e-7)  # weights are float32
+    assert (rows.newton_slope < 1e-3).all()
+    away = np.linalg.norm(starts[0].numpy() - np.array([-root - gap, 0]), axis=1)
+    assert rows.newton_distance.to_numpy() == pytest.approx(away, abs=1e-4)
+    before = examine(network(-gap), (starts,), newton_distance=0.5)
+    assert before.kind.isin(["stable", "saddle"]).all()
+
+
+def test_a_least_speed_at_the_bound_is_told_from_one_within():
+    """h' = h / 2 + 1 has its fixed point at 2, out of reach; of states in reach 1 is slowest."""
+    networks = made("linear", 2, bias=[1.0, 0.0], recurrent=[[0.5, 0.0], [0.0, 0.5]])
+    rows = examine(networks, (at([0.5, 0.1], [1.0, 0.0], [-0.9, 0.0]),))
+    assert rows.kind.tolist() == ["ghost", "ghost", "slope"]
+    assert rows.kind_reason.tolist() == ["least speed at the bound"] * 2 + ["left the distance"]
+    assert rows.newton_speed.tolist()[:2] == pytest.approx([0.5, 0.5], abs=1e-5)
+
+
+def test_a_point_that_the_box_moves_to_a_higher_speed_is_undecided():
+    """c is at most 0.2 / (1 - 0.5) at a fixed point; at c = 2 the point is slower than at 0.4, the box's side."""
+    networks = lstm_of_one_unit(0.5, 0.2, 0.9, 0.0)
+    rows = examine(networks, (at([0.9 * math.tanh(1)]), at([2.0])), newton_distance=0.3)
+    assert rows.newton_cut[0] == pytest.approx(math.tanh(2) - math.tanh(0.4), abs=1e-6)
+    assert rows.kind.tolist() == ["undecided"]
+    assert rows.kind_reason.tolist() == ["cut to the box"]
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_scipy_finds_no_lower_speed_beside_what_is_called_least(cell):
+    """Bounded least squares of scipy, with finite differences of an independent step, from where Newton's steps ended
+    and from beside it: at fixed points it stays, at least speeds it gains nothing."""
+    networks = random_networks(cell, units=8, scale=1.2)
+    points = random_state(cell, 2, 6, 8, torch.float64)
+    double = networks.to(torch.float64)
+    x = held_input(double, IMAGES.mean)
+    weights = double.weights.recurrent, double.weights.drive(x)
+    ends = spectrum.settle(double.cell, *weights, points, 300, 1e-10, 3.0)
+    outcomes = [[spectrum.OUTCOMES[o] for o in row] for row in ends.outcome.tolist()]
+    flat = [outcome for row in outcomes for outcome in row]
+    decided = {spectrum.FIXED, spectrum.LEAST, spectrum.AT_BOUND}
+    assert sum(outcome in decided for outcome in flat) >= 6
+    box = torch.cat(double.cell.reach(*weights), -1)
+    rng = np.random.default_rng(1)
+    held = np.array([IMAGES.mean] * 5 + [0.0])
+    for network in range(2):
+        given, most = weights_of(networks, network), box[network, 0].numpy()
+
+        def residual(flat, given=given):
+            before = np.split(flat, PARTS[cell])
+            after = plain_step(cell, given, before, held)
+            return np.concatenate(
+                [after[0] - before[0], *(np.tanh(a) - np.tanh(b) for a, b in zip(after[1:], before[1:], strict=True))]
+            )
+
+        for label, outcome in enumerate(outcomes[network]):
+            if outcome not in decided:
+                continue
+            end = np.concatenate([part[network, label].numpy() for part in ends.state])
+            least = np.linalg.norm(residual(end))
+            for spread in (0, 0.003):
+                start = np.clip(end + spread * rng.normal(size=len(end)), -0.999999 * most, 0.999999 * most)
+                found = optimize.least_squares(
+                    residual, start, bounds=(-most, most), xtol=1e-12, ftol=1e-12, gtol=1e-12
+                )
+                if np.linalg.norm(found.x - end) < 0.1:
+                    assert np.linalg.norm(found.fun) >= least * (1 - 1e-4) - 1e-9
 
 
 def test_a_fixed_point_with_another_read_out_is_not_the_point_s_own():
@@ -250,8 +376,8 @@ def test_a_fixed_point_with_another_read_out_is_not_the_point_s_own():
     rows = examine(networks, (at([0.4, 0, 0, 0], [0.1, 0, 0, 0]),))
     assert rows.readout.tolist() == [0, NO_CLASS]
     assert rows.newton_readout.tolist() == [NO_CLASS, NO_CLASS]
-    assert rows.kind.tolist() == ["ghost", "stable"]
-    assert rows.kind_reason.tolist() == ["other read-out", "fixed point"]
+    assert rows.kind.tolist() == ["slope", "stable"]
+    assert rows.kind_reason.tolist() == ["lost the read-out", "fixed point"]
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
@@ -264,7 +390,9 @@ def test_newton_from_beside_fixed_points_of_a_random_network_comes_back(cell):
         state = networks.step(state, held)
     generator = torch.Generator().manual_seed(2)
     beside = tuple(p + 0.1 * torch.randn(p.shape, generator=generator, dtype=p.dtype) / math.sqrt(12) for p in state)
-    ends = spectrum.settle(networks.cell, networks.weights.recurrent, networks.weights.drive(held), beside, 60, 1e-11)
+    ends = spectrum.settle(
+        networks.cell, networks.weights.recurrent, networks.weights.drive(held), beside, 60, 1e-11, 1.0
+    )
     assert (ends.residual < 1e-11).all()
     for part, fixed in zip(ends.state, state, strict=True):
         assert torch.allclose(part, fixed, atol=1e-8)
@@ -281,7 +409,9 @@ def test_the_search_stays_in_the_box_and_never_speeds_up(cell):
     speeds = [spectrum.speed(networks.cell, networks.weights, inside, held)]
     for steps in (1, 3, 10):
         # a tolerance that nothing reaches: a point that has come to rest is not led on
-        ends = spectrum.settle(networks.cell, networks.weights.recurrent, networks.weights.drive(held), start, steps, 0)
+        ends = spectrum.settle(
+            networks.cell, networks.weights.recurrent, networks.weights.drive(held), inside, steps, 0, 9
+        )
         assert all((part.abs() <= most).all() for part, most in zip(ends.state, box, strict=True))
         speeds.append(spectrum.speed(networks.cell, networks.weights, ends.state, held))
         assert (speeds[-1] <= speeds[-2] + 1e-15).all()
@@ -315,7 +445,14 @@ def test_relaxation_of_a_network_of_zeros():
     assert rows.relaxation_kept.tolist() == [2, 2, 0, 0, 2, 0]
     lost = math.hypot(0.15, 0.3) / 2
     assert rows.relaxation_speed.tolist() == pytest.approx([0.1125, 0.1125, 0.45, lost, 0.1125, 0.45])
+    # after 20 halvings nothing is left but the bias; speeds halve, whatever is read out, through a window of 5 steps
+    assert rows.relaxation_readout.tolist() == [-1] * 6
+    assert rows.window_speed.tolist() == pytest.approx([0.45 / 2**5] * 3 + [lost / 2**5, *[0.45 / 2**5] * 2])
+    assert rows.relaxation_end_speed.to_numpy() == pytest.approx(rows.window_speed / 2**15)
+    assert (rows.relaxation_unstable == 0).all()
     short = examine(networks, (torch.zeros(2, 3, 4),), (start,), relaxation_steps=1)
+    assert short.relaxation_readout.tolist() == [0, 1, 0, -1, 1, 0]
+    assert short.window_speed[0] == pytest.approx(0.225)
     assert short.relaxation_kept.tolist() == [1, 1, 0, 0, 1, 0]
     assert short.relaxation_speed[0] == pytest.approx(0.225)
 
@@ -328,8 +465,12 @@ def test_the_least_speed_of_a_relaxation_may_lie_on_its_way():
         h.append(h[-1] + 0.02 + h[-1] ** 2)
     rows = examine(networks, (at([0, 0]),), (at([-0.3, 0]),), relaxation_steps=25)
     assert rows.relaxation_kept.tolist() == [25]
+    assert rows.relaxation_end_speed[0] == pytest.approx(0.02 + h[-1] ** 2, rel=1e-3)  # of float32 weights
+    assert rows.relaxation_unstable.tolist() == [1]  # slope 1 + 2h
     assert 0 < np.diff(h).argmin() < 24
     assert rows.relaxation_speed[0] == pytest.approx(np.diff(h).min(), rel=1e-5)
+    assert rows.window_speed[0] == pytest.approx(np.diff(h)[:6].min(), rel=1e-5)  # the start and 5 steps
+    assert rows.window_speed[0] > 1.01 * rows.relaxation_speed[0]
 
 
 @pytest.mark.parametrize(
@@ -406,8 +547,8 @@ def test_there_is_a_row_for_every_network_and_class(cell):
         ["trained", seed, label, 300] for seed in (0, 4) for label in range(3)
     ]
     assert rows.drop(columns="fixed_unstable").notna().all(axis=None)
-    assert (rows.fixed_unstable.isna() == (rows.kind == "ghost")).all()
-    assert ((rows.kind == "ghost") == (rows.kind_reason != "fixed point")).all()
+    assert (rows.fixed_unstable.isna() == ~rows.kind.isin(["stable", "saddle"])).all()
+    assert (rows.kind.isin(["stable", "saddle"]) == (rows.kind_reason == "fixed point")).all()
     assert rows.newton_steps.between(1, 60).all()
     assert np.isfinite(rows.drop(columns="fixed_unstable").select_dtypes("number")).all(axis=None)
     assert (rows.time_constant > 0).all()

@@ -46,7 +46,8 @@ CONTRACT = {
     "search_steps",
     "spectrum": "dataset, cell, curriculum, phase, seed, label, search_steps, leading_modulus, leading_angle, "
     "time_constant, unstable, near_unit, kind, kind_reason, newton_speed, newton_distance, newton_readout, "
-    "newton_steps, fixed_unstable, relaxation_speed, relaxation_kept, drift, diffusion",
+    "newton_steps, newton_slope, newton_cut, fixed_unstable, relaxation_speed, relaxation_kept, relaxation_readout, "
+    "window_speed, drift, diffusion, slow_rate, direction",
     "portraits": "dataset, cell, curriculum, phase, seed, what, label, trial, step, pc1, pc2, pc3",
     "predictors": "dataset, cell, curriculum, target, predictor, search_steps, rho, low, high, over_speed, "
     "over_nominal, within_rho, error, gain, networks, points, censored",
@@ -122,7 +123,8 @@ def test_training_has_a_row_per_network_and_logged_step(results):
 
 
 PREDICTORS = [
-    *((name, 0) for name in ("centroid_speed", "relaxation_speed", "nominal_accuracy")),
+    *((name, 0) for name in ("centroid_speed", "relaxation_speed", "relaxation_kept", "window_speed")),
+    ("nominal_accuracy", 0),
     *(("speed", budget) for budget in BUDGETS),
     *((name, 100) for name in ("time_constant", "drift", "diffusion")),
 ]
@@ -171,13 +173,19 @@ def test_every_trained_network_s_points_are_of_some_kind(results):
     trained = [network for network in NETWORKS if network[2] == "trained"]
     assert keys(frame, "label") == sorted((*network, label) for network in trained for label in LABELS)
     assert (frame.search_steps == 100).all()
-    assert frame.drop(columns="fixed_unstable").notna().all(axis=None)
-    assert frame.kind.isin(["stable", "saddle", "ghost"]).all()
+    assert frame.drop(columns=["fixed_unstable", "drift", "diffusion"]).notna().all(axis=None)
+    assert (frame.drift.isna() == frame.direction.isin(["no basis", "unseen"])).all()
+    assert frame.kind.isin(["stable", "saddle", "ghost", "slope", "undecided"]).all()
     assert ((frame.kind == "stable") == (frame.fixed_unstable == 0)).all()
-    assert (frame.fixed_unstable.isna() == (frame.kind == "ghost")).all()
-    assert (frame.newton_speed[frame.kind != "ghost"] < 1e-9).all()
+    assert (frame.fixed_unstable.isna() == ~frame.kind.isin(["stable", "saddle"])).all()
+    assert (frame.newton_speed[frame.fixed_unstable.notna()] < 1e-9).all()
     assert ((frame.unstable > 0) == (frame.leading_modulus > 1 + 1e-9)).all()
     assert frame.relaxation_kept.between(0, 50).all()
+    assert frame.relaxation_readout.isin([-1, *LABELS]).all()
+    # kept to the end is read out at the end; and a window of 20 steps is no longer than what is kept for 20
+    assert (frame.relaxation_readout == frame.label)[frame.relaxation_kept == 50].all()
+    kept = frame[frame.relaxation_kept >= 20]
+    assert (kept.relaxation_speed <= kept.window_speed).all()
     # The slow-point stage's read-outs, and speeds that Newton's steps only lower before they are led on.
     slow = table(results, "slow_points").query("phase == 'trained' and search_steps == 100")
     both = frame.merge(slow, on=["cell", "curriculum", "seed", "label"])

@@ -354,6 +354,13 @@ def _check_budgets(config: Mapping[str, Any]) -> Iterator[Problem]:
             yield f"{section}.{key}", budget, f"one of slow_points.search_steps, {_show(budgets)}"
 
 
+def _check_distances(config: Mapping[str, Any]) -> Iterator[Problem]:
+    distance, other = config["claims"]["distinct_distance"], config["backtrack"]["coincide_distance"]
+    if distance != other:
+        expected = f"backtrack.coincide_distance, {other}: two points are one, or they are not"
+        yield "claims.distinct_distance", distance, expected
+
+
 # each check, and the keys that it reads
 CHECKS: dict[Callable[[Mapping[str, Any]], Iterator[Problem]], tuple[str, ...]] = {
     _check_dataset: ("dataset",),
@@ -371,5 +378,6 @@ CHECKS: dict[Callable[[Mapping[str, Any]], Iterator[Problem]], tuple[str, ...]] 
     _check_search: ("slow_points.search_steps",),
     _check_chosen_protocols: ("backtrack.protocols", "regularise.protocols", "protocols"),
     _check_modes: ("regularise.protocols", "regularise.modes"),
+    _check_distances: ("claims.distinct_distance", "backtrack.coincide_distance"),
     _check_budgets: (*map(".".join, BUDGETS), "slow_points.search_steps"),
 }

@@ -47,7 +47,7 @@ TABLES: dict[str, Mapping[str, str]] = {
     | {"steps": "integer", "parent": "integer"}
     | _each("parent_distance parent_speed_before parent_speed_after parent_speed_change", "number?")
     | {"others_speed_change": "number?", "candidates": "integer", "most_confused": "integer?"}
-    | _each("confusion parent_confusion parent_excess", "number?"),
+    | _each("confusion parent_confusion parent_expected parent_excess", "number?"),
     "confusion_test": {**PANEL, **_each("excess p", "number?")}
     | _each("classes classes_left_out networks resamples", "integer"),
     "spectrum": {**CLASS, **_each("search_steps readout", "integer")}
@@ -55,16 +55,18 @@ TABLES: dict[str, Mapping[str, str]] = {
     | {"unstable": "integer", "near_unit": "number", "kind": "text", "kind_reason": "text"}
     | _each("newton_speed newton_distance", "number")
     | _each("newton_readout newton_steps", "integer")
-    | {"fixed_unstable": "integer?", "relaxation_speed": "number", "relaxation_kept": "integer"}
-    | _each("drift diffusion", "number"),
+    | {"newton_slope": "number?", "newton_cut": "number", "fixed_unstable": "integer?"}
+    | {"relaxation_speed": "number", "relaxation_kept": "integer", "relaxation_readout": "integer"}
+    | {"window_speed": "number", **_each("drift diffusion slow_rate", "number?"), "direction": "text"}
+    | {"relaxation_end_speed": "number", "relaxation_unstable": "integer"},
     "portraits": {**NETWORK, "what": "text", **_each("label trial step", "integer"), **_each("pc1 pc2 pc3", "number")},
     "predictors": {**PANEL, "target": "text", "predictor": "text", "search_steps": "integer"}
     | _each("rho low high over_speed over_nominal within_rho within_over_speed within_over_nominal", "number?")
     | _each("error gain noise_gain", "number?")
-    | _each("networks points censored left_out within_networks resamples", "integer"),
+    | _each("networks points censored at_chance absorbing left_out within_networks resamples", "integer"),
     "predictions": {"dataset": "text", "cell": "text", "panel": "text", "curriculum": "text"}
     | {"seed": "integer", "label": "integer", "model": "text", "search_steps": "integer", "learned": "truth"}
-    | {"lifetime": "number", "censored": "truth", "predicted": "number?"},
+    | {"lifetime": "number", **_each("censored at_chance absorbing", "truth"), "predicted": "number?"},
     "claims": {**_each("claim statement measure", "text"), **_each("value low high", "number?"), "verdict": "text"}
     | {"panel": "text", "side": "text?", "holds": "truth?", **_each("networks left_out", "integer")},
     "trial": {**PANEL, "step": "integer", "quantity": "text", "index": "integer", "value": "number"},

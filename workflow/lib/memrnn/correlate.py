@@ -3,16 +3,24 @@
 Two targets: the extrapolation score and the memory's lifetime (`scores`). Several predictors (`PREDICTORS`), of which
 the paper's is `speed`; which of them is best, the module `predictors` asks.
 
-Intervals. The independent unit is the network: the ten classes of one network share its weights. The bootstrap
-therefore resamples whole networks, within each protocol, because the design fixes how many networks a protocol has. Its
-standard error is turned into an interval by Student's t (`bootstrap`), the same form as the t intervals of means in
-`claims`; with so few networks the percentiles of the resamples are too narrow. Share of 95 % intervals that held the
-true rho, measured over 500 simulated experiments in each of five settings (true rho from 0 to -0.95, ten classes per
-network):
+Intervals. The independent unit is the seed. The ten classes of one network share its weights; the networks of one
+seed start from the same weights under every protocol and see the same images. The bootstrap therefore resamples whole
+seeds, each with its networks of all protocols. Its standard error is turned into an interval by Student's t
+(`bootstrap`), the same form as the t intervals of means in `claims`; with so few networks the percentiles of the
+resamples are too narrow. Share of 95 % intervals that held the true rho, measured over 500 simulated experiments in
+each of five settings (true rho from 0 to -0.95, ten classes per network; one protocol):
 
-    networks            2           3           4           8           4 + 4 (two protocols)
-    percentiles         0.52-0.61   0.73-0.86   0.81-0.90   0.86-0.92   0.82-0.91
-    this module         0.98-1.00   0.94-1.00   0.93-1.00   0.89-0.98   0.88-0.98
+    seeds               2           3           4           8
+    percentiles         0.52-0.61   0.73-0.86   0.81-0.90   0.86-0.92
+    this module         0.98-1.00   0.94-1.00   0.93-1.00   0.89-0.98
+
+With two protocols of four seeds pooled, none to all of a network's own shift shared by the networks of a seed (250
+experiments each): 0.95-1.00; resampling networks within each protocol as if they were independent, 0.90-1.00.
+
+Absorbing classes. Some networks have a class that the others decay into. It is answered rightly for ever because it is
+the answer to everything, and its lifetime, which outlasts the longest delay, says nothing about how well it is held.
+`absorbing` marks such classes by where memories end without noise; they are counted in `predictors` and named in its
+table of predictions, and not left out, as what they are is what the dynamics made them.
 
 Needs no torch.
 """
@@ -32,7 +40,10 @@ NETWORK = ["dataset", "cell", "curriculum", "phase", "seed"]
 POINT = [*NETWORK, "label"]
 EXTRAPOLATION_COLUMNS = [*POINT, "delay", "accuracy"]
 SLOW_POINT_COLUMNS = [*POINT, "search_steps", "speed", "readout", "start_speed", "nearest_distance"]
-SPECTRUM_COLUMNS = [*POINT, "search_steps", "relaxation_speed", "time_constant", "drift", "diffusion"]
+SPECTRUM_COLUMNS = [
+    *(*POINT, "search_steps", "relaxation_readout", "relaxation_kept", "relaxation_speed", "window_speed"),
+    *("time_constant", "drift", "diffusion"),
+]
 SCORE_COLUMNS = [*POINT, "nominal_accuracy", "extrapolation_score", "lifetime", "lifetime_censored", "learned"]
 CORRELATION_KEY = ["dataset", "cell", "curriculum", "predictor", "search_steps", "target"]
 CORRELATION_COLUMNS = [
@@ -43,6 +54,7 @@ CORRELATION_COLUMNS = [
 # Empty where they cannot be computed.
 INTERVAL_COLUMNS = ["rho", "low", "high", "within_rho", "within_low", "within_high"]
 DECIMALS = 7  # of scores: finer than one trial in any run, coarser than the tables' nine digits
+ROUNDING = 1e-12  # values of order one that differ by less are equal
 TARGETS = ("extrapolation_score", "lifetime")
 
 
@@ -53,18 +65,29 @@ class Predictor(NamedTuple):
     table: str  # slow_points, spectrum or scores
     column: str  # of that table
     at_budget: bool  # belongs to a search budget; what does not is reported at budget 0
-    logarithmic: bool  # enters a regression by its logarithm
+    # Less counts as this much, in ranks and regressions alike, which then take the logarithm; None: the value as it is.
+    floor: float | None
+
+
+# Per time step. A zero has no logarithm, and one close to zero would outweigh all others; the rounding of a search in
+# float32 hides less, and no memory here lasts long enough to notice it.
+LEAST = 1e-8
 
 
 PREDICTORS = {
-    "centroid_speed": Predictor(-1, "slow_points", "start_speed", at_budget=False, logarithmic=True),
-    "speed": Predictor(-1, "slow_points", "speed", at_budget=True, logarithmic=True),
-    "relaxation_speed": Predictor(-1, "spectrum", "relaxation_speed", at_budget=False, logarithmic=True),
-    "time_constant": Predictor(+1, "spectrum", "time_constant", at_budget=True, logarithmic=True),
-    "drift": Predictor(-1, "spectrum", "drift", at_budget=True, logarithmic=True),
-    "diffusion": Predictor(-1, "spectrum", "diffusion", at_budget=True, logarithmic=True),
+    "centroid_speed": Predictor(-1, "slow_points", "start_speed", at_budget=False, floor=LEAST),
+    "speed": Predictor(-1, "slow_points", "speed", at_budget=True, floor=LEAST),
+    # Holds the outcome, in part: it is the least of the more speeds the longer the class is kept without noise.
+    "relaxation_speed": Predictor(-1, "spectrum", "relaxation_speed", at_budget=False, floor=LEAST),
+    # The outcome but for the noise: with the next one, it tells what of the last one's success is which.
+    "relaxation_kept": Predictor(+1, "spectrum", "relaxation_kept", at_budget=False, floor=1.0),
+    # The same way as the two before through its first steps alone, so that it cannot hold the outcome.
+    "window_speed": Predictor(-1, "spectrum", "window_speed", at_budget=False, floor=LEAST),
+    "time_constant": Predictor(+1, "spectrum", "time_constant", at_budget=True, floor=LEAST),
+    "drift": Predictor(-1, "spectrum", "drift", at_budget=True, floor=LEAST),
+    "diffusion": Predictor(-1, "spectrum", "diffusion", at_budget=True, floor=LEAST),
     # The null predictor: what anybody knows without looking at the dynamics.
-    "nominal_accuracy": Predictor(+1, "scores", "nominal_accuracy", at_budget=False, logarithmic=False),
+    "nominal_accuracy": Predictor(+1, "scores", "nominal_accuracy", at_budget=False, floor=None),
 }
 
 
@@ -220,14 +243,14 @@ def rank_correlation(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def pooled_rho(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """Spearman's rho over all points of resampled networks, as a statistic for `bootstrap`.
 
-    The same number as `rank_correlation` of the resample's points, from how often each network was drawn: the rank of a
-    value is the weight of the values below it, and half that of those equal to it. Sums of halves are exact in floating
-    point, so the two agree to the last bit; this one needs no sorting.
+    The same number as `rank_correlation` of the resample's points: the rank of a value is the weight of the values
+    below it, and half that of those equal to it. Sums of halves are exact in floating point, so the two agree to the
+    last bit; this one needs no sorting.
 
     Args:
         x, y: (networks, classes), of one shape.
     Returns:
-        (resamples, networks) indices of networks -> (resamples,) rho, NaN where x or y is constant.
+        (resamples, networks) how often each network was drawn -> (resamples,) rho, NaN where x or y is constant.
     """
     networks, classes = x.shape
 
@@ -238,10 +261,8 @@ def pooled_rho(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.ndarra
 
     below_x, below_y = below(x), below(y)
 
-    def rho(drawn: np.ndarray) -> np.ndarray:
-        first = networks * np.arange(len(drawn))[:, None]
-        counts = np.bincount((drawn + first).ravel(), minlength=networks * len(drawn)).reshape(len(drawn), networks)
-        middle = drawn.shape[1] * classes / 2  # the mean rank, less the half that `below` leaves out
+    def rho(counts: np.ndarray) -> np.ndarray:
+        middle = counts.sum(axis=1, keepdims=True) * classes / 2  # the mean rank, less the half that `below` leaves out
         a, b = counts @ below_x - middle, counts @ below_y - middle  # (resamples, points)
         weights = np.repeat(counts, classes, axis=1)
         scale = np.sqrt((weights * a * a).sum(-1) * (weights * b * b).sum(-1))
@@ -252,50 +273,51 @@ def pooled_rho(x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.ndarra
 
 def bootstrap(
     statistic: Callable[[np.ndarray], np.ndarray],
-    strata: np.ndarray,
+    clusters: np.ndarray,
     seed: np.random.SeedSequence,
     resamples: int,
     confidence: float,
     bounds: tuple[float, float] = (-1.0, 1.0),
 ) -> Estimate:
-    """A statistic and its interval, by resampling networks with replacement within each stratum.
+    """A statistic and its interval, by resampling clusters of networks with replacement.
 
     The interval is value -+ t * sqrt(N / df) * e, cut to `bounds`: e is the standard deviation over the resamples, N
-    the number of networks, df = N - number of strata, t the quantile of Student's t with df degrees of freedom. The
-    root undoes the bootstrap's bias (each stratum's variance is taken about its own mean); for a plain mean over one
-    stratum all of it is the t interval of that mean. Why not percentiles: see the module's text.
+    the number of clusters, df = N - 1, t the quantile of Student's t with df degrees of freedom. The root undoes the
+    bootstrap's bias; for a plain mean all of it is the t interval of that mean. Why not percentiles: see the module's
+    text.
 
-    A resample in which the statistic is undefined (all values tied) is left out of e and not counted. Where no stratum
-    has two networks there is a value without an interval (NaN); where the statistic itself is undefined there is none.
+    A resample in which the statistic is undefined (all values tied) is left out of e and not counted. Where there are
+    not two clusters, or no resample differs from another, there is a value without an interval (NaN): networks that
+    happen to agree are no certainty. Where the statistic itself is undefined there is none.
 
     Args:
-        statistic: (resamples, networks) indices of networks -> (resamples,) values, NaN where undefined.
-        strata: (networks,) protocol of each network.
-        seed: stream of the resampling; the same stream and strata draw the same resamples.
+        statistic: (resamples, networks) how often each network was drawn -> (resamples,) values, NaN where undefined.
+        clusters: (networks,) seed of each network.
+        seed: stream of the resampling; the same stream and clusters draw the same resamples.
         resamples: how many to draw.
         confidence: coverage aimed at, as a share.
         bounds: least and greatest value that the statistic can have; by default a correlation's.
     """
-    networks = np.arange(len(strata))
-    groups = [networks[strata == stratum] for stratum in np.unique(strata)]
-    freedom = len(networks) - len(groups)
-    value = float(statistic(networks[None])[0]) if len(networks) else np.nan
-    if freedom < 1 or np.isnan(value):
+    names, member = np.unique(clusters, return_inverse=True)
+    value = float(statistic(np.ones((1, len(clusters)), dtype=np.int64))[0]) if len(clusters) else np.nan
+    if len(names) < 2 or np.isnan(value):
         return Estimate(value, np.nan, np.nan, 0)
-    rng = np.random.default_rng(seed)
-    drawn = np.concatenate([rng.choice(group, (resamples, len(group))) for group in groups], axis=1)
-    replicates = statistic(drawn)  # (resamples,)
+    times = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), resamples)
+    replicates = statistic(times[:, member])  # (resamples,)
     replicates = replicates[~np.isnan(replicates)]
     if len(replicates) < 2:
         return Estimate(value, np.nan, np.nan, 0)
-    error = replicates.std(ddof=1) * np.sqrt(len(networks) / freedom)
-    half = stats.t.ppf((1 + confidence) / 2, freedom) * error
+    spread = replicates.std(ddof=1)
+    if spread <= ROUNDING:
+        return Estimate(value, np.nan, np.nan, len(replicates))
+    freedom = len(names) - 1
+    half = stats.t.ppf((1 + confidence) / 2, freedom) * spread * np.sqrt(len(names) / freedom)
     return Estimate(value, max(value - half, bounds[0]), min(value + half, bounds[1]), len(replicates))
 
 
 def bootstrap_mean(
     values: np.ndarray,
-    strata: np.ndarray,
+    clusters: np.ndarray,
     seed: np.random.SeedSequence,
     resamples: int,
     confidence: float,
@@ -308,7 +330,9 @@ def bootstrap_mean(
     """
     defined = ~np.isnan(values)
     single = values[defined]
-    return bootstrap(lambda drawn: single[drawn].mean(axis=1), strata[defined], seed, resamples, confidence, bounds)
+    return bootstrap(
+        lambda times: times @ single / times.sum(axis=1), clusters[defined], seed, resamples, confidence, bounds
+    )
 
 
 def correlate(
@@ -323,11 +347,11 @@ def correlate(
     """Spearman's rho of every predictor and target, for every cell and protocol.
 
     A point is one class of one network of phase `trained`; networks that have not learned are left out and counted. Rho
-    sees ranks only, so a quantity stands for its logarithm and a speed of zero is no trouble; censored lifetimes are
-    tied at the longest delay. Curriculum `all` pools the protocols of a cell; its resamples draw networks within each
-    protocol. `within_rho` is the mean over networks of the rho across one network's classes, with an interval from the
-    same resamples; a network whose classes are all tied has no rho and does not enter it, and `within_networks` counts
-    those that have one.
+    sees ranks only, so a quantity stands for its logarithm; values below a predictor's floor are tied, and so are
+    censored lifetimes, at the longest delay. Curriculum `all` pools the protocols of a cell; its resamples draw seeds,
+    each with its networks of all protocols. `within_rho` is the mean over networks of the rho across one network's
+    classes, with an interval from the same resamples; a network whose classes are all tied has no rho and does not
+    enter it, and `within_networks` counts those that have one.
 
     Args:
         slow_points: the table of the slow-point stage; one row per network, class and search budget.
@@ -353,7 +377,7 @@ def correlate(
             for predictor, steps in panel.predictors.columns:
                 rho, within, defined = _associate(
                     panel.grid(panel.predictors[predictor, steps]), panel.grid(panel.scores[target]),
-                    panel.strata, source, resamples, confidence,
+                    panel.clusters, source, resamples, confidence,
                 )  # fmt: skip
                 rows.append(
                     panel.key
@@ -378,8 +402,8 @@ class Panel(NamedTuple):
 
     key: dict[str, str]  # dataset, cell, curriculum (or all)
     predictors: pd.DataFrame  # one row per point, one column per (predictor, search_steps)
-    scores: pd.DataFrame  # the same points, the columns of the scores
-    everyone: pd.DataFrame  # the columns of the scores for all networks, whether they have learned or not
+    scores: pd.DataFrame  # the same points, the columns of the scores, and `absorbing`
+    everyone: pd.DataFrame  # the columns of the scores, and `absorbing`, of all networks, learned or not
 
     @property
     def networks(self) -> pd.MultiIndex:
@@ -387,9 +411,9 @@ class Panel(NamedTuple):
         return self.scores.index.droplevel("label").unique()
 
     @property
-    def strata(self) -> np.ndarray:
-        """(networks,) protocol of each network."""
-        return self.networks.get_level_values("curriculum").to_numpy()
+    def clusters(self) -> np.ndarray:
+        """(networks,) seed of each network."""
+        return self.networks.get_level_values("seed").to_numpy()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -412,7 +436,7 @@ def panels(slow_points: pd.DataFrame, spectrum: pd.DataFrame, scores: pd.DataFra
     Args and Raises: as `correlate`.
     """
     check_table(slow_points, "slow_points", SLOW_POINT_COLUMNS, [*POINT, "search_steps"])
-    check_table(spectrum, "spectrum", SPECTRUM_COLUMNS, [*POINT, "search_steps"], may_be_empty=SPECTRUM_COLUMNS[7:])
+    check_table(spectrum, "spectrum", SPECTRUM_COLUMNS, [*POINT, "search_steps"], may_be_empty=SPECTRUM_COLUMNS[9:])
     check_table(scores, "scores", SCORE_COLUMNS, POINT)
     tables = {
         name: only_trained(frame, name).set_index(POINT).sort_index()
@@ -424,8 +448,8 @@ def panels(slow_points: pd.DataFrame, spectrum: pd.DataFrame, scores: pd.DataFra
             f"table spectrum has the search budgets {sorted(budgets.tolist())}; expected one, whose points were "
             "examined. Run the spectrum stage again."
         )
-    points = tables["scores"]
     predictors = _predictors(tables)
+    points = tables["scores"].assign(absorbing=absorbing(tables["spectrum"].relaxation_readout))
     for (dataset, cell), of_cell in points.groupby(["dataset", "cell"]):
         for curriculum in [*of_cell.index.unique("curriculum").sort_values(), "all"]:
             here = of_cell if curriculum == "all" else of_cell.xs(curriculum, level="curriculum", drop_level=False)
@@ -443,6 +467,7 @@ def _predictors(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
         table = tables[kind.table]
         values = table.assign(search_steps=0) if kind.table == "scores" else table
         values = values.set_index("search_steps", append=True)[kind.column].unstack("search_steps")
+        values = values.clip(lower=kind.floor)
         odd = values.index.symmetric_difference(points)
         if len(odd):
             raise ValueError(
@@ -457,6 +482,19 @@ def _predictors(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
         else:
             found[name, 0] = values[budgets[-1]]  # the same at any budget: every search starts at the same centroid
     return pd.DataFrame(found).rename_axis(columns=["predictor", "search_steps"])
+
+
+def absorbing(ends: pd.Series) -> pd.Series:
+    """Whether more than half of a network's other classes end in a class when they run on without noise.
+
+    Args:
+        ends: class read out at the end (-1 is null), indexed by POINT.
+    Returns:
+        bool, alike indexed.
+    """
+    wide = ends.unstack("label")
+    strangers = pd.DataFrame({one: (wide.drop(columns=one) == one).mean(axis=1) > 0.5 for one in wide.columns})
+    return strangers.rename_axis(columns="label").stack().reindex(ends.index)
 
 
 def only_trained(frame: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -477,7 +515,7 @@ def only_trained(frame: pd.DataFrame, name: str) -> pd.DataFrame:
 def _associate(
     predictor: np.ndarray,
     target: np.ndarray,
-    strata: np.ndarray,
+    clusters: np.ndarray,
     source: np.random.SeedSequence,
     resamples: int,
     confidence: float,
@@ -488,8 +526,8 @@ def _associate(
         return NOT_COMPUTABLE, NOT_COMPUTABLE, 0
     single = rank_correlation(predictor, target)  # (networks,)
     return (
-        bootstrap(pooled_rho(predictor, target), strata, source, resamples, confidence),
-        bootstrap_mean(single, strata, source, resamples, confidence),
+        bootstrap(pooled_rho(predictor, target), clusters, source, resamples, confidence),
+        bootstrap_mean(single, clusters, source, resamples, confidence),
         int((~np.isnan(single)).sum()),
     )
 

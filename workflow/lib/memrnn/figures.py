@@ -59,7 +59,13 @@ PHASES = {
     "centroid": "centroids slowed",
     "slow_points": "slow points slowed",
 }
-KINDS = {"stable": "stable fixed point", "saddle": "saddle", "ghost": "none near by (ghost)"}
+KINDS = {
+    "stable": "stable fixed point",
+    "saddle": "saddle",
+    "ghost": "ghost",
+    "slope": "slope",
+    "undecided": "undecided",
+}
 TARGETS = {  # colour, marker and its face
     "lifetime": ("with the lifetime", "black", "o", "black"),
     "extrapolation_score": ("with the extrapolation score", "0.5", "s", "white"),
@@ -68,6 +74,8 @@ PREDICTORS = {
     "centroid_speed": "speed, centroid",
     "speed": "speed",
     "relaxation_speed": "speed, relaxing",
+    "relaxation_kept": "noise-free lifetime",
+    "window_speed": "speed, first steps",
     "time_constant": "time constant",
     "drift": "drift",
     "diffusion": "diffusion",
@@ -522,8 +530,10 @@ def draw_budget(tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], se
 def draw_kinds(tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], settings: Mapping[str, Any]) -> Drawing:
     """Shares of kinds of slow points per cell and protocol, and the points' time constants beside them.
 
+    Colours tell what lies below a slow point, fills what a displacement does at the slow point itself.
     Networks that have not learned the task are left out, as they are from correlations.
     """
+    from matplotlib.colors import to_rgb
     from matplotlib.figure import Figure as Drawing
 
     scores = tables["scores"].query("phase == 'trained'")
@@ -531,6 +541,7 @@ def draw_kinds(tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], set
     network = ["cell", "curriculum", "seed"]
     points = points.merge(scores[[*network, "label", "learned"]], on=[*network, "label"])
     kinds = looks(KINDS, KINDS, style["palette"])
+    kinds["undecided"] = kinds["undecided"]._replace(colour=to_rgb(QUIET))
     lines = [
         (cell, protocol)
         for cell in ordered(points["cell"], CELLS)
@@ -553,9 +564,8 @@ def draw_kinds(tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], set
                     end + share / 2, place, str(len(part)), ha="center", va="center", color="white", weight="bold"
                 )
             end += share
-            # grows along the leading direction: filled, fades: open
             grows = (part["leading_modulus"] > 1).to_numpy()
-            height = place + 0.22 * (row - 1) + np.linspace(-0.1, 0.1, len(part))
+            height = place + 0.15 * (row - 2) + np.linspace(-0.06, 0.06, len(part))
             colours = np.where(grows[:, None], (*look.colour, 1.0), (1.0, 1.0, 1.0, 1.0))
             constants.scatter(
                 part["time_constant"], height, s=13, marker=look.marker, facecolors=colours, edgecolors=[look.colour],
@@ -564,8 +574,10 @@ def draw_kinds(tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], set
     shares.set_yticks(range(len(lines)), [f"{CELLS.get(c, c)}, {PROTOCOLS.get(p, p)}" for c, p in lines])
     shares.set(ylim=(len(lines) - 0.5, -0.5), xlim=(0, 1), xlabel="share of points")
     # a logarithmic axis without data has no ticks
-    constants.set(xscale="log" if points["learned"].any() else "linear", xlabel="time constant (steps)")
-    for filled, label in ((True, "grows along the leading direction"), (False, "fades along it")):
+    constants.set(
+        xscale="log" if points["learned"].any() else "linear", xlabel="time constant at the slow point (steps)"
+    )
+    for filled, label in ((True, "filled: grows"), (False, "open: fades")):
         constants.scatter([], [], s=13, facecolors="black" if filled else "white", edgecolors="black", label=label)
     if points.empty:
         say(shares, "no network")
@@ -666,6 +678,9 @@ def draw_backtrack(
             # A stretch between two checkpoints is bold where the point is its own at both.
             bold = speed.where(own[label].reindex(speed.index) > 0.5)
             panel.plot(bold.index, bold, color=colour, linewidth=1.8, label=f"class {label}")
+            # At a single checkpoint there is no stretch to be bold.
+            single = bold[bold.notna() & bold.shift(1).isna() & bold.shift(-1).isna()]
+            panel.plot(single.index, single, color=colour, marker="o", markersize=2.5, linestyle="none")
         networks = len(part.drop_duplicates(["cell", "curriculum", "seed"]))
         if part.empty:
             say(panel, "no network learned")
@@ -691,7 +706,7 @@ def draw_formation(
     """VoCu: from which class's point each class's point split and when, and how much it was confused with that class.
 
     Above, a tree per network, of the first few of each cell that learned; below, per cell, the share of a new class's
-    images that were taken for its parent, against the mean over the classes there were.
+    images that were taken for its parent, against what is expected of a network that answers every new class alike.
     """
     from matplotlib.figure import Figure as Drawing
 
@@ -821,12 +836,14 @@ def tree(panel: Axes, network: pd.DataFrame, colours: Mapping[int, Any]) -> None
 def confusion_panel(
     panel: Axes, table: pd.DataFrame, test: pd.DataFrame, cell: str, colours: Mapping[int, Any]
 ) -> None:
-    """Share of each new class's images taken for its parent, one mark per network, with the mean over candidates."""
+    """Share of each new class's images taken for its parent, one mark per network, with what is expected of it."""
     entered = table[table["parent_excess"].notna()].sort_values(["label", "seed"])
     for label, rows in entered.groupby("label"):
         x = label + np.linspace(-0.25, 0.25, len(rows) + 2)[1:-1]
-        middle = (rows["parent_confusion"] - rows["parent_excess"]).iloc[0]
-        panel.plot([label - 0.35, label + 0.35], [middle] * 2, color="black", linewidth=1.2, label="mean over classes")
+        panel.plot(
+            x, rows["parent_confusion"] - rows["parent_excess"], color="black", marker="_", markersize=6,
+            linestyle="none", label="expected share",
+        )  # fmt: skip
         panel.plot(
             x, rows["parent_confusion"], color=colours[label], marker="o", markersize=3.5, linestyle="none",
             label="one network" if label == entered["label"].max() else None,
@@ -893,7 +910,9 @@ def predicted_lifetimes(
                 rows["lifetime"], rows["predicted"], s=16, marker=look.marker, facecolors=face,
                 edgecolors=[look.colour], linewidths=0.8, alpha=0.75, label=None if censored else look.label,
             )  # fmt: skip
-    ends = np.array([settings["max_delay"], max(settings["max_delay"] + 1, table["lifetime"].max())], dtype=float)
+    # Predictions go up to the longest delay, lifetimes need not.
+    longest = max(settings["max_delay"] + 1, *np.nan_to_num(table[["lifetime", "predicted"]].max()))
+    ends = np.array([settings["max_delay"], longest], dtype=float)
     panel.plot(ends, ends, color=QUIET, linewidth=0.9, zorder=0.5)
     panel.scatter([], [], s=16, facecolors="none", edgecolors=QUIET, linewidths=0.8, label="outlasts the longest delay")
     if known.empty:

@@ -5,23 +5,32 @@ does what is expected. It is compared with that of the reference, the speed at t
 of the null predictor, the nominal accuracy, which needs no look at the dynamics. The difference is taken within each
 resample of `correlate.bootstrap`, so that what the two share cancels; its interval is that function's, cut to [-2, 2].
 
-Prediction. The lifetimes of one network's classes are predicted from all other networks of the panel, by a straight
-line between log10 lifetime and the predictor (its log10, but for the nominal accuracy). A censored lifetime is known to
-be longer than the longest delay and nothing else, and enters as that (`tobit`). Predictions are cut to what can be
-measured, T_max to the longest delay. The error of a network is the mean over its classes of |log10 predicted - log10
-measured|, where a censored lifetime counts as the longest delay. Models: `constant`, which knows the other networks'
-lifetimes alone; each single predictor; speed, and time constant, with the drift and diffusion that noise causes at the
-point. A gain is a difference of two models' errors, paired by network, positive where it is an improvement; means over
-networks have Student's t interval. Two fits share most of their networks, so errors are not quite independent.
+Prediction. The lifetimes of a network's classes are predicted from the panel's networks of all other seeds (those of
+its own seed share its initial weights and its images under the other protocols), by a straight line between log10
+lifetime and the predictor (its log10, but for the nominal accuracy). A censored lifetime is known to be longer than the
+longest delay and nothing else, that of a class that is at chance at T_max to be no longer than that, and they enter as
+what they are (`tobit`). Predictions are cut to what can be measured, T_max to the longest delay. The error of a network
+is the mean over its classes of |log10 predicted - log10 measured|, where a censored lifetime counts as the longest
+delay, and one at chance as T_max. Models: `constant`, which knows the other networks' lifetimes alone; each single
+predictor; speed, and time constant, with the drift and diffusion that noise causes at the point. A gain is a difference
+of two models' errors, paired by network, positive where it is an improvement. Errors and gains are means over seeds of
+the mean over a seed's networks, with Student's t interval over seeds. Two fits share most of their networks, so errors
+are not quite independent.
+
+How to read `relaxation_speed`. It holds the outcome: it is the least of the more speeds the longer the class is kept
+without noise. `relaxation_kept` is that noise-free lifetime alone, the outcome but for the noise; `window_speed`, the
+least speed on the same way through its first steps, whatever is answered there, cannot hold it. What `relaxation_speed`
+has over `window_speed` it may owe to the outcome. Of a class that the others decay into, the lifetime says little
+(`correlate.absorbing`); how many there are is counted.
 
 Share of 95 % intervals that held the true value, measured over 300 simulated experiments in each of six settings (two
 predictors equally good, with noise of their own or in part the same, or differing by 0.35 in rho; 2 to 4 % or 26 to
 39 % of lifetimes censored; ten classes per network):
 
-    networks                     2           3           4           8           4 + 4 (two protocols)
-    difference of rho            0.99-1.00   0.97-0.99   0.98-0.99   0.96-0.98   0.95-0.97
-    the same, within networks    0.94-0.96   0.94-0.96   0.95-0.97   0.92-0.95   0.92-0.95
-    gain                         0.87-0.95   0.90-0.94   0.91-0.94   0.91-0.95   0.91-0.94
+    seeds (one protocol)         2           3           4           8
+    difference of rho            0.99-1.00   0.97-0.99   0.98-0.99   0.96-0.98
+    the same, within networks    0.94-0.96   0.94-0.96   0.95-0.97   0.92-0.95
+    gain                         0.87-0.95   0.90-0.94   0.91-0.94   0.91-0.95
 
 Nothing is corrected for the number of predictors: of many that are alike, the best looking one looks better than it is.
 
@@ -54,17 +63,13 @@ from memrnn.correlate import (
 REFERENCE, NULL, CONSTANT = "speed", "nominal_accuracy", "constant"
 NOISE = ("drift", "diffusion")
 WITH_NOISE = ("speed", "time_constant")  # are also fitted together with those of the noise
-# A zero has no logarithm, and one close to zero would outweigh all others. Speeds count as no less than this per time
-# step, which the rounding of a search in float32 hides and no memory here lasts long enough to notice. So do drift and
-# diffusion.
-FLOOR = 1e-8
 RIDGE = 1e-6  # see `tobit`
 # Newton's steps at most, and the logarithm of likelihood left to climb at which they end.
 NEWTON_STEPS, LEFT_TO_CLIMB = 200, 1e-10
 
 PREDICTION_COLUMNS = [
     *("dataset", "cell", "panel", "curriculum", "seed", "label", "model", "search_steps"),  # together they name a row
-    *("learned", "lifetime", "censored", "predicted"),
+    *("learned", "lifetime", "censored", "at_chance", "absorbing", "predicted"),
 ]
 PREDICTOR_KEY = ["dataset", "cell", "curriculum", "target", "predictor", "search_steps"]
 DIFFERENCES = ("over_speed", "over_nominal")  # of oriented rho, to the reference and to the null predictor
@@ -80,7 +85,7 @@ PREDICTOR_COLUMNS = [
     *("rho", "low", "high", *_with_bounds(*DIFFERENCES)),
     *("within_rho", "within_low", "within_high", *_with_bounds(*(f"within_{name}" for name in DIFFERENCES))),
     *_with_bounds(*ERRORS),
-    *("networks", "points", "censored", "left_out", "within_networks", "resamples"),
+    *("networks", "points", "censored", "at_chance", "absorbing", "left_out", "within_networks", "resamples"),
 ]
 
 
@@ -97,7 +102,7 @@ class Line(NamedTuple):
 
 
 def tobit(x: np.ndarray, y: np.ndarray, censored: np.ndarray) -> Line:
-    """Straight line of greatest Gaussian likelihood through values of which some are only known to be greater.
+    """Straight line of greatest Gaussian likelihood through values of which some are only known to be greater or less.
 
     Where nothing is censored that is least squares. Newton's method in the unknowns slopes / sigma and 1 / sigma, in
     which the logarithm of the likelihood is concave (Olsen 1978), of standardised x and y. RIDGE / 2 times the sum of
@@ -106,11 +111,11 @@ def tobit(x: np.ndarray, y: np.ndarray, censored: np.ndarray) -> Line:
 
     Args:
         x: (points, predictors), possibly (points, 0); a predictor that does not vary gets the slope 0.
-        y: (points,); of a censored point, the value that it exceeds.
-        censored: (points,), whether y is.
+        y: (points,); of a censored point, the value on one side of which it lies.
+        censored: (points,), 0 (or False) where y is known, 1 (or True) where it is greater, -1 where it is less.
     Returns:
-        the line. Where all points are censored the likelihood rises with the intercept without end: the intercept is
-        infinite, slopes are 0, sigma is NaN.
+        the line. Where all points are censored there is none to fit; slopes are 0, sigma is NaN, and the intercept is
+        where the likelihood rises to, inf or -inf, if all lie on one side, and else the mean of y.
     Raises:
         ValueError: no points, shapes that disagree, or values that are not finite.
     Source: Tobin 1958; Olsen 1978, Econometrica 46, 1211.
@@ -119,13 +124,15 @@ def tobit(x: np.ndarray, y: np.ndarray, censored: np.ndarray) -> Line:
         raise ValueError(f"x {x.shape}, y {y.shape}, censored {censored.shape}; expected the same points, one at least")
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise ValueError("x or y has values that are not finite; expected finite ones")
-    if censored.all():
-        return Line(np.inf, np.zeros(x.shape[1]), np.nan)
+    side = np.asarray(censored).astype(int)
+    if side.all():
+        level = y.mean() if len(np.unique(side)) > 1 else side[0] * np.inf
+        return Line(float(level), np.zeros(x.shape[1]), np.nan)
     x_mean, x_spread = _moments(x)
     y_mean, y_spread = _moments(y)
     # (points, unknowns): rows @ unknowns is (intercept + x slopes - y) / sigma
     rows = np.column_stack([np.ones(len(y)), (x - x_mean) / x_spread, -(y - y_mean) / y_spread])
-    known, beyond = rows[~censored], rows[censored]
+    known, beyond = rows[side == 0], (side[:, None] * rows)[side != 0]  # to lie below is to lie above, upside down
 
     def height(unknowns: np.ndarray) -> float:
         if unknowns[-1] <= 0:
@@ -190,7 +197,7 @@ def predict(
     max_delay: int,
     longest_delay: int,
 ) -> pd.DataFrame:
-    """Lifetimes of every network's classes, predicted from the other networks of its panel.
+    """Lifetimes of every network's classes, predicted from the networks of other seeds of its panel.
 
     Args:
         slow_points, spectrum, scores: as for `correlate.correlate`.
@@ -199,8 +206,9 @@ def predict(
     Returns:
         PREDICTION_COLUMNS, for each network and class, by `model` and by the `panel` whose networks are fitted: the
         network's own curriculum, or `all`. `search_steps` is the budget of the model's first predictor, 0 if it has
-        none. `predicted` (time steps) is empty where the network has not learned, no other network has, or a predictor
-        is not known of every point.
+        none. `at_chance` marks classes without a memory at T_max, `absorbing` those of `correlate.absorbing`.
+        `predicted` (time steps) is empty where the network has not learned, none of another seed has, or a predictor is
+        not known of every point.
     Raises:
         ValueError: as `correlate.correlate`; no speed was stored at that budget; or a lifetime lies outside the delays.
     """
@@ -213,17 +221,19 @@ def predict(
                 "Run the correlate stage again.".format(*found, max_delay, longest_delay)
             )
         rows = panel.everyone.reset_index().rename(columns={"lifetime_censored": "censored"})
-        rows = rows.assign(panel=panel.key["curriculum"])
+        # No other class has this lifetime (`correlate.lifetimes`).
+        rows = rows.assign(panel=panel.key["curriculum"], at_chance=rows.lifetime == max_delay)
         learned = rows.learned.to_numpy()
-        lifetime, censored = np.log10(rows.lifetime.to_numpy()[learned]), rows.censored.to_numpy()[learned]
-        network = panel.scores.groupby(level=panel.networks.names).ngroup().to_numpy()
+        lifetime = np.log10(rows.lifetime.to_numpy()[learned])
+        side = (rows.censored.astype(int) - rows.at_chance.astype(int)).to_numpy()[learned]
+        seeds = rows.seed.to_numpy()[learned]
         for (model, steps), columns in models(panel, search_steps).items():
             values = np.full(len(lifetime), np.nan)
             x = _regressors(panel, columns)
             if np.isfinite(x).all():
-                for one in range(len(panel.networks)) if len(panel.networks) > 1 else ():
-                    here = network == one
-                    values[here] = tobit(x[~here], lifetime[~here], censored[~here]).at(x[here])
+                for seed in np.unique(seeds) if len(np.unique(seeds)) > 1 else ():
+                    here = seeds == seed
+                    values[here] = tobit(x[~here], lifetime[~here], side[~here]).at(x[here])
             predicted = np.full(len(rows), np.nan)
             with np.errstate(over="ignore"):  # what overflows is cut
                 predicted[learned] = np.clip(10**values, max_delay, longest_delay)
@@ -235,8 +245,8 @@ def _regressors(panel: Panel, columns: list[tuple[str, int]]) -> np.ndarray:
     """(points, predictors), as they enter a line."""
     x = np.empty((len(panel.predictors), len(columns)))
     for place, column in enumerate(columns):
-        values = panel.predictors[column].to_numpy()
-        x[:, place] = np.log10(np.maximum(values, FLOOR)) if PREDICTORS[column[0]].logarithmic else values
+        values = panel.predictors[column].to_numpy(float)
+        x[:, place] = values if PREDICTORS[column[0]].floor is None else np.log10(values)
     return x
 
 
@@ -262,9 +272,10 @@ def compare(
         PREDICTOR_COLUMNS, one row per cell, curriculum (or `all`), target and predictor, and for the lifetime also one
         per further model. Oriented rho, and its difference to the reference (`over_speed`) and to the null predictor
         (`over_nominal`); of the mean within networks, the same, over networks that have both. Errors of predicted log10
-        lifetime, in units of a factor 10: `error`, the mean over networks; `gain`, that of the null predictor less this
-        one; `noise_gain`, that of the same model without drift and diffusion less this one. `censored` of the `points`
-        outlast the longest delay. What cannot be computed, or makes no sense, is NaN.
+        lifetime, in units of a factor 10: `error`, the mean over seeds; `gain`, that of the null predictor less this
+        one; `noise_gain`, that of the same model without drift and diffusion less this one. Of the `points`, `censored`
+        outlast the longest delay, `at_chance` have no memory at T_max, and `absorbing` are classes that most others of
+        their network decay into. What cannot be computed, or makes no sense, is NaN.
     Raises:
         ValueError: as `correlate.correlate`; or no speed was stored at that budget.
     """
@@ -278,7 +289,8 @@ def compare(
         ]
         errors = network_errors(of_panel)
         everything = models(panel, search_steps)
-        shared = panel.counts | {"censored": int(panel.scores.lifetime_censored.sum())}
+        one = of_panel[of_panel.learned & (of_panel.model == CONSTANT)]  # a row per point
+        shared = panel.counts | {name: int(one[name].sum()) for name in ("censored", "at_chance", "absorbing")}
         for target in TARGETS:
             ranks = _Ranks(panel, target, panel.stream(seed), settings)
             for model in everything:
@@ -299,7 +311,7 @@ class _Ranks:
     """Oriented rank correlations of a panel's predictors with one target, and their differences."""
 
     def __init__(self, panel: Panel, target: str, source: np.random.SeedSequence, settings: dict[str, Any]) -> None:
-        self.strata, self.source, self.settings = panel.strata, source, settings
+        self.clusters, self.source, self.settings = panel.clusters, source, settings
         y = panel.grid(panel.scores[target])
         self.pooled, self.within = {}, {}
         for column in panel.predictors.columns:
@@ -311,8 +323,8 @@ class _Ranks:
         """Columns of the table for one predictor."""
         if column not in self.pooled:
             return {}
-        rho = bootstrap(self.pooled[column], self.strata, self.source, **self.settings)
-        within = bootstrap_mean(self.within[column], self.strata, self.source, **self.settings)
+        rho = bootstrap(self.pooled[column], self.clusters, self.source, **self.settings)
+        within = bootstrap_mean(self.within[column], self.clusters, self.source, **self.settings)
         found: dict[str, Any] = {"rho": rho.value, "low": rho.low, "high": rho.high, "resamples": rho.resamples}
         found |= {"within_rho": within.value, "within_low": within.low, "within_high": within.high}
         found["within_networks"] = int((~np.isnan(self.within[column])).sum())
@@ -325,12 +337,12 @@ class _Ranks:
     def difference(self, one: tuple[str, int], other: tuple[str, int]) -> Estimate:
         first, second = self.pooled[one], self.pooled[other]
         return bootstrap(
-            lambda drawn: first(drawn) - second(drawn), self.strata, self.source, **self.settings, bounds=(-2.0, 2.0)
+            lambda drawn: first(drawn) - second(drawn), self.clusters, self.source, **self.settings, bounds=(-2.0, 2.0)
         )
 
     def within_difference(self, one: tuple[str, int], other: tuple[str, int]) -> Estimate:
         values = self.within[one] - self.within[other]
-        return bootstrap_mean(values, self.strata, self.source, **self.settings, bounds=(-2.0, 2.0))
+        return bootstrap_mean(values, self.clusters, self.source, **self.settings, bounds=(-2.0, 2.0))
 
 
 def network_errors(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -354,6 +366,7 @@ def _error_row(
     """Columns of the table for one model's errors."""
     if model not in errors:
         return {}
+    errors = errors.groupby(level="seed").mean()  # networks of one seed are no independent evidence
     found = _cells("error", mean_interval(errors[model], confidence, (0.0, np.inf)))
     without_noise = models[model][0] if len(models[model]) > 1 else None
     for name, other in (("gain", (NULL, 0)), ("noise_gain", without_noise)):
@@ -374,9 +387,10 @@ def numbers(table: pd.DataFrame, search_steps: int) -> dict[str, Any]:
         search_steps: budget of the reference.
     Returns:
         JSON-able; what cannot be computed is None. search_steps; rows: [{cell, predictor, search_steps, rho, low, high,
-        error, gain, gain_low, gain_high, noise_gain..., networks, points, censored}].
+        error, gain, gain_low, gain_high, noise_gain..., networks, points, censored, at_chance, absorbing}].
     """
     rows = table[(table.curriculum == "all") & (table.target == "lifetime")]
     columns = ["cell", "predictor", "search_steps", "rho", "low", "high", *_with_bounds(*ERRORS)]
-    text = rows[[*columns, "networks", "points", "censored"]].to_json(orient="records", double_precision=15)
+    columns += ["networks", "points", "censored", "at_chance", "absorbing"]
+    text = rows[columns].to_json(orient="records", double_precision=15)
     return {"search_steps": search_steps, "rows": json.loads(text)}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from numbers import Integral
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -154,8 +155,8 @@ def search(
         ValueError: a start or its speed is not finite; the map changes a state's shape or type, or has no gradient; a
             setting is out of range.
     """
-    several = not isinstance(search_steps, int)
-    budgets = list(search_steps) if several else [search_steps]
+    several = not isinstance(search_steps, Integral)  # as of numpy
+    budgets = [int(budget) for budget in search_steps] if several else [int(search_steps)]
     state = (start,) if isinstance(start, Tensor) else tuple(start)
     _check_settings(budgets, learning_rate, bound, tolerance)
     _check_start(state)

@@ -224,14 +224,14 @@ def test_front_page_says_what_made_the_run(config):
     text = render("workflow", {}, config | {"numbers": NUMBERS, "provenance": MADE})
     assert "Run digits: images digits, 24 networks" in text
     assert (
-        "commit 0123456789 with changes, Python 3.11.7, torch 2.13.0+cpu, Snakemake 9.27.1, on cpu, "
-        "2026-01-02 03:04 to 2026-01-02 04:05 UTC; 6.5 minutes of work in 7 jobs. Configuration fedcba9876."
+        "commit 0123456789 with changes with Python 3.11.7, torch 2.13.0+cpu and Snakemake 9.27.1, on cpu, "
+        "by 2026-01-02 04:05 UTC, in 6.5 minutes of work; configuration fedcba9876."
     ) in text
     nowhere = {"commit": None, "clean": None, "started": None, "ended": None, "devices": [], "rules": {}}
     text = render("workflow", {}, config | {"numbers": NUMBERS, "provenance": MADE | nowhere})
-    assert "commit unknown, Python 3.11.7" in text
-    assert "on an unknown device; 0.0 minutes of work in 0 jobs" in text
-    assert "Made with" not in render("workflow", {}, config)
+    assert "commit unknown with Python 3.11.7" in text
+    assert "on an unknown device, in 0.0 minutes of work;" in text
+    assert "Made at" not in render("workflow", {}, config)
 
 
 # --------------------------------------------------------------------------------------------------------- browser

@@ -104,7 +104,8 @@ def test_all_zero_networks_keep_one_fixed_point():
     (h,) = state_of("gru")
     found = follow(checkpoints, (h,), lambda n, s: descend(n, 0.4, s, [400], 1e-2, 200, 0.1)[0])
     assert found[0][0].abs().max() < 1e-3
-    rows = table(checkpoints, found, [0] * CLASSES, 0.4, 0.1, (3000, 400)).set_index(["seed", "label", "step"])
+    rows = table(checkpoints, found, [0] * CLASSES, [0.4] * len(found), 0.1, (3000, 400))
+    rows = rows.set_index(["seed", "label", "step"])
     assert rows.speed.xs(20, level="step").to_numpy() == pytest.approx(h.norm(dim=-1).flatten().numpy() / 2, rel=1e-5)
     assert rows.speed[0, 0, 0] < 1e-3
     # between the last two checkpoints a point went all the way to 0, before that nowhere
@@ -168,7 +169,7 @@ def test_the_table_says_what_a_plain_loop_finds(cell):
     mean, coincide = 0.4, 1.2
     checkpoints = checkpoints_of(cell)
     found = [state_of(cell, seed=seed) for seed in range(4)]
-    rows = table(checkpoints, found, introductions(VOCU, CLASSES), mean, coincide, (3000, 500))
+    rows = table(checkpoints, found, introductions(VOCU, CLASSES), [mean] * len(found), coincide, (3000, 500))
     assert len(rows) == 4 * 2 * CLASSES
     assert not rows.duplicated(["seed", "label", "step"]).any()
     assert set(BACKTRACK_COLUMNS) <= {"dataset", "cell", "curriculum", *rows.columns}
@@ -308,6 +309,7 @@ def write(path: Path, checkpoints: list[Checkpoint]) -> None:
     names = checkpoints[0].networks.parameters
     arrays: dict[str, Tensor] = {k: torch.stack([c.networks.parameters[k] for c in checkpoints]) for k in names}
     meta = {"dataset": "made", "curriculum": "vocu", "steps": [c.step for c in checkpoints], "seeds": [0, 4]}
+    meta["front"] = checkpoints[0].networks.front.settings()
     record.save_arrays(path, arrays, meta)
 
 

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from memrnn import dataset, downloads, sources
-from memrnn.downloads import Archive, Collection, Part
+from memrnn.downloads import Archive, Collection, Part, RecordCollection, Tarball
 
 SHAPE = (2, 3)
 REAL = os.environ.get("MEMRNN_MNIST")  # folder with MNIST's t10k files, where there is one
@@ -157,7 +157,9 @@ def refusal() -> str:
 
 
 def test_the_registry_is_well_formed():
-    for name, collection in downloads.COLLECTIONS.items():
+    idx = {name: each for name, each in downloads.COLLECTIONS.items() if isinstance(each, Collection)}
+    assert downloads.COLLECTIONS.keys() - idx.keys() == {"cifar10"}  # see test_cifar.py
+    for name, collection in idx.items():
         assert set(collection.parts) in ({"train", "test"}, {"whole"}), name
         assert ("whole" in collection.parts) == (collection.held_out > 0)
         assert len(collection.mirrors) >= 2 and all(mirror.endswith("/") for mirror in collection.mirrors)
@@ -184,6 +186,28 @@ def test_files_are_fetched_once_and_kept_in_the_cache(serve, publish, cache):
     assert sorted(server.asked) == sorted(FILES)
     assert downloads.fetch("mnist") == paths
     assert len(server.asked) == len(FILES)
+
+
+def test_a_tar_archive_is_fetched_once_whole_and_kept_as_it_is(serve, cache, waits, monkeypatch):
+    content = b"\x1f\x8b" + bytes(1000)  # what is in it, reading tells
+    sound = Tarball("photographs.tar.gz", len(content), hashlib.md5(content).hexdigest(), ())
+    server = serve()
+    made = RecordCollection("cifar10", (server.url,), (2, 3, 3), ("0", "1"), sound, {"train": (), "test": ()})
+    monkeypatch.setitem(downloads.COLLECTIONS, "cifar10", made)
+    for wrong, message in (
+        (content[:-1], "truncated: 1001 bytes"),
+        (content[:-1] + b"!", "known hash: expected .*md5"),
+    ):
+        server.answers = {sound.name: wrong}
+        with pytest.raises(ValueError, match=rf"{server.url}{sound.name}: ValueError: .*{message}"):
+            downloads.fetch("cifar10")
+        assert cached(cache) == []
+    server.answers = {sound.name: content}
+    paths = downloads.fetch("cifar10")
+    assert {name: path.read_bytes() for name, path in paths.items()} == {sound.name: content}
+    assert cached(cache) == [f"cifar10/{sound.name}"]
+    asked = len(server.asked)
+    assert downloads.locate(settings("cifar10")) == paths and len(server.asked) == asked
 
 
 def test_a_cached_set_needs_no_network(serve, publish, cache):

@@ -443,6 +443,7 @@ def test_a_new_seed_adds_a_block_and_the_summaries(finished, edited):
     ("module", "expected", "figures"),
     [
         ("downloads", {}, set()),  # the digits are not downloaded
+        ("cifar", {}, set()),
         ("figures", {"figure": 11, "provenance": 1, "all": 1}, FIGURES),
         (
             "extrapolate",

@@ -9,20 +9,27 @@ NETWORKS = len(config["seeds"]) * sum(MODES[stage] * len(ENSEMBLES[stage]) for s
 GPUS = int(config["engine"]["device"] == "cuda")
 
 
+FRONT = planning.front(config["network"], sources.PIXELS[DATASET])
+FRONT_SECONDS = planning.front_seconds(config, CLASSES, FRONT)  # of each network, by stage
+FRONT_BYTES = planning.front_bytes(config, FRONT)
+
+
 def inputs_of(batch=None):
     """Inputs that a network's products have; with `batch`, the trials of an update, these may share frames."""
-    inputs, shared = sources.PIXELS[DATASET] + 1, config["engine"]["shared_frames"]
-    return inputs if batch is None else planning.shared_inputs(inputs, shared, batch, MAX_DELAY)
+    if batch is None:
+        return max(FRONT.inputs, FRONT.shown)
+    return planning.shared_inputs(FRONT.inputs, config["engine"]["shared_frames"], batch, MAX_DELAY)
 
 
-def by_size(allowance, amount, stage=None, batch=None):
+def by_size(allowance, amount, stage=None, batch=None, front=0):
     """`planning.minutes` or `planning.megabytes` for a block of wildcard {stage} or the stage named; twice as much for a
-    second attempt. With `batch`, the trials of an update, these may share frames."""
+    second attempt. With `batch`, the trials of an update, these may share frames. `front` is what the front end needs.
+    """
     inputs = inputs_of(batch)
 
     def resource(wildcards, attempt):
         networks = MODES[stage or wildcards.stage] * len(BLOCKS[wildcards.seeds])
-        return attempt * allowance(amount, networks, inputs, config["network"]["units"])
+        return attempt * allowance(amount, networks, inputs, config["network"]["units"], front)
 
     return resource
 
@@ -41,5 +48,6 @@ def together(wildcards):
     seconds = 0
     for stage, updates in UPDATES.items():
         networks = seeds * MODES.get(stage, sum(MODES.values()))
-        seconds += planning.seconds(updates, networks, inputs_of(config[stage].get("batch")), units)
+        inputs = inputs_of(config[stage].get("batch"))
+        seconds += planning.seconds(updates, networks, inputs, units, FRONT_SECONDS[stage])
     return "block" if seconds <= planning.SHORT_SECONDS else None

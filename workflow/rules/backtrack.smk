@@ -1,9 +1,3 @@
-# Beside the checkpoints of every protocol, those where this one changes the task.
-MOST_CHECKPOINTS = len(config["train"]["checkpoints"]) + max(
-    len(settings["starts"]) for settings in config["protocol_settings"].values()
-)
-
-
 rule backtrack_block:
     input:
         images=rules.dataset.output.images,
@@ -24,11 +18,17 @@ rule backtrack_block:
         "../../envs/memrnn.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=by_size(planning.megabytes, config["backtrack"]["confusion_trials"] * MAX_DELAY, "train"),
+        mem_mb=by_size(
+            planning.megabytes,
+            config["backtrack"]["confusion_trials"] * MAX_DELAY,
+            "train",
+            front=FRONT_BYTES["backtrack"],
+        ),
         runtime=by_size(
             planning.minutes,
-            planning.BACKWARD * config["backtrack"]["search_steps"] * CLASSES * MOST_CHECKPOINTS,
+            planning.BACKWARD * config["backtrack"]["search_steps"] * CLASSES * planning.most_checkpoints(config),
             "train",
+            front=FRONT_SECONDS["backtrack"],
         ),
         gpu=GPUS,
     params:

@@ -5,7 +5,7 @@ rule dataset:
         library=[
             path
             for path in library("dataset")
-            if DATASET in COLLECTIONS or Path(path).stem not in ("downloads", "idx")
+            if DATASET in COLLECTIONS or Path(path).stem not in ("cifar", "downloads", "idx")
         ],
     output:
         images=f"{RESULTS}/dataset/{DATASET}.safetensors",
@@ -18,7 +18,7 @@ rule dataset:
         "../../envs/memrnn.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
+        mem_mb=3000,
         runtime=30,
     params:
         dataset=config["dataset"],

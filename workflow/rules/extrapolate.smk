@@ -15,8 +15,8 @@ rule extrapolate_block:
         "../../envs/memrnn.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=by_size(planning.megabytes, config["extrapolate"]["trials"] * CLASSES),
-        runtime=by_size(planning.minutes, UPDATES["extrapolate"]),
+        mem_mb=by_size(planning.megabytes, config["extrapolate"]["trials"] * CLASSES, front=FRONT_BYTES["extrapolate"]),
+        runtime=by_size(planning.minutes, UPDATES["extrapolate"], front=FRONT_SECONDS["extrapolate"]),
         gpu=GPUS,
     params:
         task=config["task"],

@@ -17,10 +17,16 @@ rule portraits_block:
     threads: config["threads"]
     resources:
         mem_mb=by_size(
-            planning.megabytes, config["portraits"]["delay"] * config["portraits"]["trials"] * CLASSES, "train"
+            planning.megabytes,
+            config["portraits"]["delay"] * config["portraits"]["trials"] * CLASSES,
+            "train",
+            front=FRONT_BYTES["portraits"],
         ),
         runtime=by_size(
-            planning.minutes, config["portraits"]["delay"] * config["portraits"]["trials"] * CLASSES, "train"
+            planning.minutes,
+            config["portraits"]["delay"] * config["portraits"]["trials"] * CLASSES,
+            "train",
+            front=FRONT_SECONDS["portraits"],
         ),
         gpu=GPUS,
     params:

@@ -21,8 +21,15 @@ rule regularise_block:
             planning.megabytes,
             max(config["regularise"]["batch"], config["train"]["log_trials"]) * MAX_DELAY,
             "regularise",
+            front=FRONT_BYTES["regularise"],
         ),
-        runtime=by_size(planning.minutes, UPDATES["regularise"], "regularise", config["regularise"]["batch"]),
+        runtime=by_size(
+            planning.minutes,
+            UPDATES["regularise"],
+            "regularise",
+            config["regularise"]["batch"],
+            FRONT_SECONDS["regularise"],
+        ),
         gpu=GPUS,
     params:
         task=config["task"],

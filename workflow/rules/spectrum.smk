@@ -16,7 +16,9 @@ rule spectrum_block:
         "../../envs/memrnn.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=by_size(planning.megabytes, config["spectrum"]["noise_trials"] * CLASSES, "train"),
+        mem_mb=by_size(
+            planning.megabytes, config["spectrum"]["noise_trials"] * CLASSES, "train", front=FRONT_BYTES["spectrum"]
+        ),
         runtime=by_size(
             planning.minutes,
             CLASSES
@@ -27,6 +29,7 @@ rule spectrum_block:
                 + config["spectrum"]["newton_steps"] * 32 * config["network"]["units"]
             ),
             "train",
+            front=FRONT_SECONDS["spectrum"],
         ),
         gpu=GPUS,
     params:

@@ -17,14 +17,17 @@ rule train_block:
     threads: config["threads"]
     resources:
         mem_mb=by_size(
-            planning.megabytes, max(config["train"]["batch"], config["train"]["log_trials"]) * MAX_DELAY, "train"
+            planning.megabytes,
+            max(config["train"]["batch"], config["train"]["log_trials"]) * MAX_DELAY,
+            "train",
+            front=FRONT_BYTES["train"],
         ),
-        runtime=by_size(planning.minutes, UPDATES["train"], "train", config["train"]["batch"]),
+        runtime=by_size(planning.minutes, UPDATES["train"], "train", config["train"]["batch"], FRONT_SECONDS["train"]),
         gpu=GPUS,
     params:
         seeds=lambda wildcards: BLOCKS[wildcards.seeds],
         task=config["task"],
-        network=config["network"],
+        network=planning.network(config),
         train=config["train"],
         engine=config["engine"],
         protocol=lambda wildcards: config["protocol_settings"][wildcards.protocol],

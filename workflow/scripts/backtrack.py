@@ -7,7 +7,7 @@ from memrnn.backtrack import confusions, follow, introductions, load_checkpoints
 from memrnn.engine import device_of
 from memrnn.images import load as load_images
 from memrnn.protocols import Stage, schedule
-from memrnn.slow_points import descend, stored
+from memrnn.slow_points import descend, mean_input, stored
 
 params, task, settings = snakemake.params, snakemake.params.task, snakemake.params.backtrack
 cell, protocol = snakemake.wildcards.cell, snakemake.wildcards.protocol
@@ -21,15 +21,18 @@ checkpoints, meta = load_checkpoints(snakemake.input.checkpoints, cell, stages, 
 points, _ = stored(snakemake.input.points, settings["start_steps"], meta["seeds"])
 points = tuple(part.to(device) for part in points)
 budget, rate, drop = settings["search_steps"], params.learning_rate, params.learning_rate_drop
-found = follow(
-    checkpoints,
-    points,
-    lambda networks, start: descend(networks, images.mean, start, [budget], rate, drop["step"], drop["factor"])[0],
-)
+
+
+def search(networks, start):
+    """Points of the networks of one checkpoint, under the mean input that is theirs."""
+    mean = mean_input(networks, images)
+    return descend(networks, mean, start, [budget], rate, drop["step"], drop["factor"])[0]
+
+
+found = follow(checkpoints, points, search)
+means = [mean_input(checkpoint.networks, images) for checkpoint in checkpoints]
 introduced = introductions(stages, len(images.classes))
-rows = table(
-    checkpoints, found, introduced, images.mean, settings["coincide_distance"], (settings["start_steps"], budget)
-)
+rows = table(checkpoints, found, introduced, means, settings["coincide_distance"], (settings["start_steps"], budget))
 for step, group in rows.groupby("step"):
     own = (group.readout == group.label).sum()
     log.info("step %d: median speed %.3g, %d of %d points their own", step, group.speed.median(), own, len(group))

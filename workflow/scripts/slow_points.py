@@ -5,7 +5,7 @@ import torch
 from memrnn import networks, record
 from memrnn.engine import device_of
 from memrnn.images import load as load_images
-from memrnn.slow_points import centroids, find
+from memrnn.slow_points import centroids, find, held_input, mean_input
 
 settings = snakemake.params.slow_points
 log = record.log_to(snakemake.log[0], "slow_points")
@@ -30,7 +30,9 @@ for budget, group in rows.groupby("search_steps"):
         len(group),
     )
 
-arrays = {f"centroid.{part}": values for part, values in enumerate(start.state)}
+# (networks, inputs): under which the points are slow
+arrays = {"held_input": held_input(ensemble, mean_input(ensemble, images)).squeeze(1)}
+arrays |= {f"centroid.{part}": values for part, values in enumerate(start.state)}
 for part in range(len(start.state)):
     arrays[f"points.{part}"] = torch.stack([state[part] for state in found])  # (budgets, networks, classes, units)
 record.save_arrays(snakemake.output.points, arrays, {**meta, "search_steps": settings["search_steps"]})

@@ -6,6 +6,7 @@ from pathlib import Path
 from memrnn import networks, record, train
 from memrnn.budget import checkpoint_steps
 from memrnn.engine import choose
+from memrnn.fronts import choose as choose_front
 from memrnn.images import load as load_images
 from memrnn.protocols import Stage, schedule
 
@@ -29,9 +30,9 @@ plan = train.Plan(
     log_trials=settings["log_trials"],
     checkpoints=tuple(sorted({*checkpoint_steps(settings["checkpoints"], settings["steps"]), *stages.starts})),
 )
-start = networks.initial(
-    cell, seeds, images.train_images.shape[1] + 1, snakemake.params.network["units"], len(images.classes) + 1
-)
+network, inputs = snakemake.params.network, images.train_images.shape[1] + 1
+front = choose_front(network, images.shape)
+start = networks.initial(cell, seeds, inputs, network["units"], len(images.classes) + 1, front)
 folder = Path(snakemake.output.networks).with_suffix(".partial")
 engine = choose(snakemake.params.engine)
 fingerprint = record.fingerprint(snakemake.input, snakemake.params, cell, *engine.circumstances)
@@ -40,6 +41,7 @@ trained, rows = train.run(start, images, plan, engine, folder, fingerprint, log)
 meta = {"dataset": images.name, "curriculum": protocol}
 networks.save(snakemake.output.networks, trained, meta)
 checkpoints = train.checkpoints(folder, plan.checkpoints)
-record.save_arrays(snakemake.output.checkpoints, checkpoints, {**meta, "steps": plan.checkpoints, "seeds": seeds})
+about = {**meta, "steps": plan.checkpoints, "seeds": seeds, "front": front.settings()}
+record.save_arrays(snakemake.output.checkpoints, checkpoints, about)
 record.save_table(snakemake.output.table, record.label_rows(rows, {**meta, "cell": cell}))
 shutil.rmtree(folder)

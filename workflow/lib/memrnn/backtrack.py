@@ -29,6 +29,7 @@ from torch import Tensor
 from memrnn import record, trials
 from memrnn.cells import State, speed
 from memrnn.engine import forward
+from memrnn.fronts import Mean, from_settings
 from memrnn.images import ImageSet
 from memrnn.networks import Networks, from_parameters
 from memrnn.protocols import Schedule, Stage
@@ -68,16 +69,17 @@ def load_checkpoints(
     arrays, meta = record.load_arrays(path)
     try:
         steps, seeds = meta["steps"], meta["seeds"]
-        phases = ["trained"] * len(seeds)
+        phases, front = ["trained"] * len(seeds), from_settings(meta["front"])
+        weights = [{name: values[at].to(device) for name, values in arrays.items()} for at in range(len(steps))]
         return [
             Checkpoint(
                 step,
                 schedule.at(max(step - 1, 0)).classes,
-                from_parameters(cell, {name: values[at] for name, values in arrays.items()}, seeds, phases).to(device),
+                from_parameters(cell, parameters, seeds, phases, front),
             )
-            for at, step in enumerate(steps)
+            for step, parameters in zip(steps, weights, strict=True)
         ], meta
-    except (KeyError, IndexError) as error:
+    except (KeyError, IndexError, TypeError) as error:
         raise ValueError(
             f"{path}: expected checkpoints of a {cell}, found other contents ({error}). Train again."
         ) from error
@@ -124,7 +126,7 @@ def table(
     checkpoints: Sequence[Checkpoint],
     found: Sequence[State],
     introduced: Sequence[int],
-    mean: float,
+    means: Sequence[Mean],
     coincide_distance: float,
     budgets: tuple[int, int],
 ) -> pd.DataFrame:
@@ -133,7 +135,7 @@ def table(
     Args:
         found: what `follow` returned.
         introduced: training step at which each class enters play.
-        mean: of the pixels.
+        means: the mean input of each checkpoint's networks; see `slow_points.mean_input`.
         coincide_distance: points closer than this coincide.
         budgets: steps of the search behind the last checkpoint's points, and behind every other's.
     Returns:
@@ -145,7 +147,7 @@ def table(
     """
     rows = []
     with torch.no_grad():
-        for at, (checkpoint, state) in enumerate(zip(checkpoints, found, strict=True)):
+        for at, (checkpoint, state, mean) in enumerate(zip(checkpoints, found, means, strict=True)):
             networks, last = checkpoint.networks, at == len(found) - 1
             place = position(networks, state)
             moved = torch.full_like(place[..., 0], torch.nan)

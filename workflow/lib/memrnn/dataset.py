@@ -6,6 +6,7 @@ Only the dataset stage imports this module: the others take finished sets from `
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -16,12 +17,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from memrnn import idx
-from memrnn.downloads import COLLECTIONS, locate
+from memrnn import cifar, idx
+from memrnn.downloads import COLLECTIONS, RecordCollection, locate
 from memrnn.images import ImageSet
 from memrnn.sources import class_names, folder_tree
 
 DIGITS_HELD_OUT = 397
+DEVIATIONS = 1 << 26  # pixels whose deviations from the mean are held at a time, 0.5 GB
 SPLIT_SEED = 0  # part of a data set's definition, so it is not a setting
 GREY_MODES = {"1", "L", "LA", "I", "I;16"}  # of those that Pillow gives PNG and JPEG files
 
@@ -57,6 +59,7 @@ def assemble(
         name, shape, classes, checksum: as in `ImageSet`.
         train, test: images (n, pixels) in [0, 1] and labels (n,), in the source's order.
     """
+    mean, std = moments(train[0])
     size = np.bincount(train[1], minlength=len(classes)).min()
     kept = np.concatenate([np.flatnonzero(train[1] == label)[:size] for label in range(len(classes))])
     order = np.argsort(test[1], kind="stable")
@@ -69,10 +72,18 @@ def assemble(
         train_labels=torch.from_numpy(train[1][kept].astype(np.int64)),
         test_images=torch.from_numpy(test[0][order].astype(np.float32, copy=False)),
         test_labels=torch.from_numpy(test[1][order].astype(np.int64)),
-        mean=float(train[0].mean(dtype=np.float64)),
-        std=float(train[0].std(dtype=np.float64)),
+        mean=mean,
+        std=std,
         checksum=checksum,
     )
+
+
+def moments(images: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation of all pixels of images (n, pixels), summed in float64 and in little memory."""
+    mean = images.mean(dtype=np.float64)
+    rows = max(1, DEVIATIONS // images.shape[1])
+    parts = (np.subtract(images[k : k + rows], mean, dtype=np.float64) for k in range(0, len(images), rows))
+    return float(mean), math.sqrt(sum(np.square(part, out=part).sum() for part in parts) / images.size)
 
 
 def digits(settings: Mapping[str, Any]) -> ImageSet:
@@ -94,7 +105,7 @@ def digits(settings: Mapping[str, Any]) -> ImageSet:
 
 
 def collection(settings: Mapping[str, Any]) -> ImageSet:
-    """A published set of images in IDX files, as `memrnn.downloads.COLLECTIONS` has it; pixels 0 to 255 become 0 to 1.
+    """A published set of grey images in IDX files, of `memrnn.downloads.COLLECTIONS`; pixels 0 to 255 become 0 to 1.
 
     A collection that is published whole is split, stratified by class and always in the same way. The checksum covers
     pixels and labels in the files' order, so it does not depend on how the files are packed.
@@ -121,6 +132,26 @@ def collection(settings: Mapping[str, Any]) -> ImageSet:
         parts = {"train": (train_images, train_labels), "test": (test_images, test_labels)}
     train, test = ((images / np.float32(255), labels) for images, labels in (parts["train"], parts["test"]))
     return assemble(name, (*source.shape, 1), source.classes, train, test, digest.hexdigest())
+
+
+def records(settings: Mapping[str, Any]) -> ImageSet:
+    """A published set of images in records, of `memrnn.downloads.COLLECTIONS`; pixels 0 to 255 become 0 to 1.
+
+    The checksum covers pixels and labels in the order of the parts, so it does not depend on how the files are packed.
+
+    Raises:
+        ValueError: as `memrnn.downloads.locate` and `memrnn.cifar.read`.
+    """
+    name = settings["source"]
+    source, digest = COLLECTIONS[name], hashlib.sha256()
+    read = cifar.read(locate(settings), source.archive, source.shape, len(source.classes))
+    parts: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for key, batches in source.parts.items():
+        images, labels = (np.concatenate(each) for each in zip(*(read.pop(batch) for batch in batches), strict=True))
+        digest.update(images.data)
+        digest.update(labels.data)
+        parts[key] = (images.reshape(len(images), -1) / np.float32(255), labels)
+    return assemble(name, source.shape, source.classes, parts["train"], parts["test"], digest.hexdigest())
 
 
 def folder(settings: Mapping[str, Any]) -> ImageSet:
@@ -202,6 +233,6 @@ def _pixels(image: Image.Image) -> np.ndarray:
 
 SOURCES: dict[str, Callable[[Mapping[str, Any]], ImageSet]] = {
     "digits": digits,
-    **dict.fromkeys(COLLECTIONS, collection),
+    **{name: records if isinstance(each, RecordCollection) else collection for name, each in COLLECTIONS.items()},
     "folder": folder,
 }

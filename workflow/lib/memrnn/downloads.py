@@ -37,6 +37,46 @@ class Archive:
     md5: str
     contents_md5: str
 
+    @property
+    def unpacked(self) -> tuple[str, ...]:
+        """Names of the files that it holds."""
+        return (self.name.removesuffix(".gz"),)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One file of CIFAR-10's records; it has no header.
+
+    Attributes:
+        name: of the file, wherever it lies in the tar archive.
+        count: of its records.
+        sha1: of the file, hexadecimal.
+    """
+
+    name: str
+    count: int
+    sha1: str
+
+
+@dataclass(frozen=True)
+class Tarball:
+    """A tar archive of batches, packed with gzip.
+
+    Attributes:
+        name, size, md5: as of an `Archive`.
+        batches: what it holds.
+    """
+
+    name: str
+    size: int
+    md5: str
+    batches: tuple[Batch, ...]
+
+    @property
+    def unpacked(self) -> tuple[str, ...]:
+        """Names of the files that it holds."""
+        return tuple(batch.name for batch in self.batches)
+
 
 @dataclass(frozen=True)
 class Part:
@@ -49,7 +89,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Collection:
-    """A published set of images.
+    """A published set of grey images in IDX files.
 
     Attributes:
         folder: of the cache; collections of the same files share it.
@@ -73,24 +113,54 @@ class Collection:
         return [archive for part in self.parts.values() for archive in (part.images, part.labels)]
 
 
+@dataclass(frozen=True)
+class RecordCollection:
+    """A published set of images in records of a label and an image, as CIFAR-10 is.
+
+    Attributes:
+        folder, mirrors, classes: as of a `Collection`.
+        shape: (height, width, channels) of an image.
+        archive: with all of it.
+        parts: names of the batches of `train` and `test`.
+    """
+
+    folder: str
+    mirrors: tuple[str, ...]
+    shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    archive: Tarball
+    parts: Mapping[str, tuple[str, ...]]
+
+    @property
+    def archives(self) -> list[Tarball]:
+        """All files of the collection."""
+        return [self.archive]
+
+
 def given(name: str, data_dir: str | Path) -> dict[str, Path]:
-    """Files of a collection in a folder of the user's, packed (with .gz) or unpacked (without).
+    """Files of a collection in a folder of the user's, packed or unpacked.
 
     Returns:
-        path by the archive's name.
+        path by the archive's name; of an unpacked tar archive, paths by the names of the files that it held.
     Raises:
         ValueError: no such folder, or files are missing; the message names them all.
     """
     data_dir = Path(data_dir)
     if not os.path.isdir(data_dir):  # False, where Path.is_dir raises an OSError
         raise ValueError(f"{data_dir}: no such folder; expected one with {_listed(name)}.")
-    found = {}
+    found, missing = {}, []
     for archive in COLLECTIONS[name].archives:
-        candidates = (data_dir / archive.name, data_dir / archive.name.removesuffix(".gz"))
-        path = next((path for path in candidates if os.path.isfile(path)), None)
-        if path is not None:
-            found[archive.name] = path
-    missing = [archive.name for archive in COLLECTIONS[name].archives if archive.name not in found]
+        if os.path.isfile(data_dir / archive.name):
+            found[archive.name] = data_dir / archive.name
+            continue
+        lacking = [unpacked for unpacked in archive.unpacked if not os.path.isfile(data_dir / unpacked)]
+        if not lacking and isinstance(archive, Tarball):
+            found |= {unpacked: data_dir / unpacked for unpacked in archive.unpacked}
+        elif not lacking:
+            found[archive.name] = data_dir / archive.unpacked[0]
+        else:
+            # where an archive was unpacked and some of it lost, the archive is not what is looked for
+            missing += [archive.name] if len(lacking) == len(archive.unpacked) else lacking
     if missing:
         raise ValueError(f"{data_dir}: lacks {', '.join(missing)}; expected {_listed(name)}.")
     return found
@@ -124,11 +194,13 @@ def locate(settings: Mapping[str, Any]) -> dict[str, Path]:
 
 
 def _listed(name: str) -> str:
-    names = ", ".join(archive.name for archive in COLLECTIONS[name].archives)
-    return f"the files of {name}: {names} (or unpacked, without .gz)"
+    archives = COLLECTIONS[name].archives
+    names = ", ".join(archive.name for archive in archives)
+    tar = [unpacked for archive in archives if isinstance(archive, Tarball) for unpacked in archive.unpacked]
+    return f"the files of {name}: {names} (or unpacked, {', '.join(tar) or 'without .gz'})"
 
 
-def _fetch(name: str, archive: Archive) -> Path:
+def _fetch(name: str, archive: Archive | Tarball) -> Path:
     import pooch
 
     collection, key, reasons = COLLECTIONS[name], f"{COLLECTIONS[name].folder}/{archive.name}", []
@@ -165,7 +237,7 @@ def _fetch(name: str, archive: Archive) -> Path:
     )
 
 
-def _download(http: Any, archive: Archive, url: str, path: str, pooch: Any) -> None:
+def _download(http: Any, archive: Archive | Tarball, url: str, path: str, pooch: Any) -> None:
     """pooch's downloader of one archive, which takes no more bytes than the archive has."""
     with open(path, "wb") as stream:
         counted = _Counted(stream, archive.size)
@@ -266,4 +338,32 @@ MNIST10K = Collection(
     held_out=2000,
 )
 
-COLLECTIONS = {"mnist": MNIST, "fashion_mnist": FASHION_MNIST, "mnist10k": MNIST10K}
+# A. Krizhevsky, Learning multiple layers of features from tiny images, 2009; the "binary version". The archive's MD5 is
+# the publisher's; the batches' SHA-1 are those of MXNet's reader, gluon.data.vision.CIFAR10.
+CIFAR10 = RecordCollection(
+    folder="cifar10",
+    mirrors=("https://www.cs.toronto.edu/~kriz/",),
+    shape=(32, 32, 3),
+    classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    archive=Tarball(
+        "cifar-10-binary.tar.gz",
+        170052171,
+        "c32a1d4ab5d03f1284b67883e8d87530",
+        (
+            Batch("data_batch_1.bin", 10000, "aadd24acce27caa71bf4b10992e9e7b2d74c2540"),
+            Batch("data_batch_2.bin", 10000, "c0ba65cce70568cd57b4e03e9ac8d2a5367c1795"),
+            Batch("data_batch_3.bin", 10000, "1dd00a74ab1d17a6e7d73e185b69dbf31242f295"),
+            Batch("data_batch_4.bin", 10000, "aab85764eb3584312d3c7f65fd2fd016e36a258e"),
+            Batch("data_batch_5.bin", 10000, "26e2849e66a845b7f1e4614ae70f4889ae604628"),
+            Batch("test_batch.bin", 10000, "67eb016db431130d61cd03c7ad570b013799c88c"),
+        ),
+    ),
+    parts={"train": tuple(f"data_batch_{k}.bin" for k in range(1, 6)), "test": ("test_batch.bin",)},
+)
+
+COLLECTIONS: dict[str, Collection | RecordCollection] = {
+    "mnist": MNIST,
+    "fashion_mnist": FASHION_MNIST,
+    "mnist10k": MNIST10K,
+    "cifar10": CIFAR10,
+}

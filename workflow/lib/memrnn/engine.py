@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from memrnn import networks as nets
 from memrnn import record, trials
 from memrnn.cells import Weights, sum_rows
 from memrnn.images import ImageSet
@@ -107,7 +106,8 @@ class _Table(torch.autograd.Function):
     """Drives of frames, and of frames seen together with the trigger.
 
     The drives of the frames are the rows of a table. Where a trial sees frame `seen[..., trial]` with the trigger, the
-    drive of both is put in the frame's place, or with `below` in a row of its own below all frames.
+    drive of both is put in the frame's place, or with `below` in a row of its own below all frames. Frames get a
+    gradient where they are features that have one.
     """
 
     @staticmethod
@@ -118,16 +118,16 @@ class _Table(torch.autograd.Function):
         table = torch.bmm(factor, weight[:, :-1].to(products)) + bias.unsqueeze(1)
         which = torch.arange(len(seen), device=seen.device).unsqueeze(1)
         triggered = table[which, seen] + weight[:, -1:]
-        ctx.save_for_backward(factor, which, seen)
-        ctx.below = below
+        ctx.save_for_backward(factor, which, seen, weight)
+        ctx.below, ctx.frames_dtype = below, frames.dtype
         if below:
             return torch.cat([table, triggered], 1)
         table[which, seen] = triggered
         return table
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
-        factor, which, seen = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None, None, None]:
+        factor, which, seen, old_weight = ctx.saved_tensors
         count = factor.shape[1]
         if ctx.below:
             triggered = grad[:, count:]
@@ -135,15 +135,22 @@ class _Table(torch.autograd.Function):
         else:
             triggered, table = grad[which, seen], grad
         weight = grad.new_empty(len(grad), factor.shape[2] + 1, grad.shape[2])
-        weight[:, :-1] = torch.bmm(factor.mT, table.to(factor.dtype))
+        short = table.to(factor.dtype)
+        weight[:, :-1] = torch.bmm(factor.mT, short)
         weight[:, -1] = triggered.sum(1)
-        return weight, table.sum(1), None, None, None, None
+        frames = None
+        if ctx.needs_input_grad[2]:
+            frames = torch.bmm(short, old_weight[:, :-1].mT.to(factor.dtype)).to(ctx.frames_dtype)
+        return weight, table.sum(1), frames, None, None, None
 
 
 def drive(weights: Weights, inputs: Inputs, products: torch.dtype) -> tuple[Tensor, Tensor | None]:
     """What `Cell.unroll` wants: the drives of whole trials, or a table of drives and its index.
 
     Every frame is projected once, however many trials see it.
+
+    Args:
+        inputs: whose frames are what the front end made of them.
     """
     frames, index, response, steps = inputs
     networks, batch = response.shape
@@ -161,7 +168,9 @@ def drive(weights: Weights, inputs: Inputs, products: torch.dtype) -> tuple[Tens
 
 def forward(networks: Networks, inputs: Inputs, products: torch.dtype = torch.float32) -> Tensor:
     """Outputs before the logistic function, (networks, time, batch, outputs)."""
-    table, index = drive(networks.weights, inputs, products)
+    # Like drives, features are computed once for each frame.
+    shown = inputs._replace(frames=networks.features(inputs.frames, products))
+    table, index = drive(networks.weights, shown, products)
     return networks.logits(networks.cell.unroll(networks.weights.recurrent, table, index, products))
 
 
@@ -206,7 +215,7 @@ class Update:
         parameters = {
             name: values.detach().to(device, copy=True).requires_grad_() for name, values in start.parameters.items()
         }
-        self.networks = nets.from_parameters(start.cell.name, parameters, start.seeds, start.phases)
+        self.networks = start.like(parameters)
         # A graph reads the learning rate from the device; on a CPU it is a plain number.
         on_gpu = device.type == "cuda"
         rate = torch.tensor(learning_rate, device=device) if on_gpu else learning_rate

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from memrnn import record
-from memrnn.cells import State, Weights
+from memrnn.cells import State
 from memrnn.images import ImageSet
 from memrnn.networks import Networks
 
@@ -50,7 +50,7 @@ def extrapolate(
     label, before, seed_at = label.to(device), before[seed_of].to(device), seed_of.to(device)
     batch = classes * trials
     x = torch.empty(len(seeds), batch, images.train_images.shape[1] + 1, device=device)
-    singles = [Weights(*(values[n : n + 1] for values in networks.weights)) for n in range(count)]
+    singles = [networks.only(n) for n in range(count)]
 
     def frame(generators: Sequence[torch.Generator], triggered: float = 0.0) -> Tensor:
         for each, generator in zip(x, generators, strict=True):
@@ -60,11 +60,11 @@ def extrapolate(
 
     def advance(state: State) -> State:
         if device.type == "cuda":
-            return networks.cell.advance(networks.weights, state, x[seed_at])
+            return networks.cell.advance(networks.weights, state, networks.seen(x[seed_at]))
         # One network after the other: what one works on stays in the processor's cache.
         after = [
-            networks.cell.advance(weights, tuple(part[n : n + 1] for part in state), x[at : at + 1])
-            for n, (weights, at) in enumerate(zip(singles, seed_of.tolist(), strict=True))
+            one.cell.advance(one.weights, tuple(part[n : n + 1] for part in state), one.seen(x[at : at + 1]))
+            for n, (one, at) in enumerate(zip(singles, seed_of.tolist(), strict=True))
         ]
         return tuple(torch.cat(parts) for parts in zip(*after, strict=True))
 

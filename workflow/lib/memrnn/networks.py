@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from memrnn import record
 from memrnn.cells import CELLS, Cell, State, Weights
+from memrnn.fronts import PIXELS, Front, from_settings
 
 
 class _ReadOut(torch.autograd.Function):
@@ -34,11 +35,13 @@ class Networks:
 
     Attributes:
         cell: their architecture.
-        weights: recurrent layer, see `Weights`.
+        weights: recurrent layer, see `Weights`; its inputs are the front end's features and the trigger.
         readout: (networks, units, outputs).
         readout_bias: (networks, outputs).
         seeds: one per network.
         phases: one per network: how its last training was done ("trained", or a mode of regularisation).
+        front: front end through which frames reach the recurrent layer.
+        front_parameters: its trained tensors by name, each (networks, ...).
     """
 
     cell: Cell
@@ -47,6 +50,8 @@ class Networks:
     readout_bias: Tensor
     seeds: tuple[int, ...]
     phases: tuple[str, ...]
+    front: Front = PIXELS
+    front_parameters: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def labels(self) -> list[dict[str, Any]]:
@@ -56,7 +61,13 @@ class Networks:
     @property
     def parameters(self) -> dict[str, Tensor]:
         """Every trained tensor by name."""
-        return {**self.weights._asdict(), "readout": self.readout, "readout_bias": self.readout_bias}
+        own = {**self.weights._asdict(), "readout": self.readout, "readout_bias": self.readout_bias}
+        return {**own, **self.front_parameters}
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels of a frame."""
+        return self.front.pixels(self.weights.inputs.shape[1] - 1)
 
     @property
     def device(self) -> torch.device:
@@ -65,11 +76,30 @@ class Networks:
 
     def to(self, target: torch.device | torch.dtype) -> Networks:
         """The same networks on another device, or with weights of another type."""
-        moved = {name: values.to(target) for name, values in self.parameters.items()}
-        return from_parameters(self.cell.name, moved, self.seeds, self.phases)
+        return self.like({name: values.to(target) for name, values in self.parameters.items()})
+
+    def like(
+        self, parameters: Mapping[str, Tensor], seeds: Sequence[int] | None = None, phases: Sequence[str] | None = None
+    ) -> Networks:
+        """Networks of the same architecture with other parameters; with seeds and phases, of another number."""
+        return from_parameters(self.cell.name, parameters, seeds or self.seeds, phases or self.phases, self.front)
+
+    def only(self, network: int) -> Networks:
+        """One of the networks, as an ensemble of one."""
+        part = slice(network, network + 1)
+        own = {name: values[part] for name, values in self.parameters.items()}
+        return self.like(own, self.seeds[part], self.phases[part])
+
+    def features(self, frames: Tensor, products: torch.dtype | None = None) -> Tensor:
+        """What the front end makes of frames (networks, frames, pixels); see `Front.features`."""
+        return self.front.features(self.front_parameters, frames, products)
+
+    def seen(self, x: Tensor) -> Tensor:
+        """Inputs of the recurrent layer, of frames with their trigger as last channel, (networks, ..., pixels + 1)."""
+        return self.front.seen(self.front_parameters, x)
 
     def step(self, state: State, x: Tensor) -> State:
-        """State after one step of input x, (networks, batch or 1, inputs)."""
+        """State after one step of input x, (networks, batch or 1, inputs); see `seen`."""
         return self.cell.step(self.weights.recurrent, state, self.weights.drive(x))
 
     def logits(self, h: Tensor) -> Tensor:
@@ -78,17 +108,27 @@ class Networks:
 
 
 def from_parameters(
-    cell: str, parameters: Mapping[str, Tensor], seeds: Sequence[int], phases: Sequence[str]
+    cell: str,
+    parameters: Mapping[str, Tensor],
+    seeds: Sequence[int],
+    phases: Sequence[str],
+    front: Front = PIXELS,
 ) -> Networks:
     """Networks of named tensors, the inverse of `Networks.parameters`."""
     weights = Weights(*(parameters[name] for name in Weights._fields))
     readout, readout_bias = parameters["readout"], parameters["readout_bias"]
-    return Networks(CELLS[cell], weights, readout, readout_bias, tuple(seeds), tuple(phases))
+    of_front = {name: parameters[name] for name in front.parameter_names}
+    return Networks(CELLS[cell], weights, readout, readout_bias, tuple(seeds), tuple(phases), front, of_front)
 
 
-def initial(cell: str, seeds: Sequence[int], inputs: int, units: int, outputs: int) -> Networks:
-    """Untrained networks: weights ~ N(0, 1 / fan_in), biases ~ 0.01 N(0, 1), each seed from its own stream."""
-    gates = CELLS[cell].gates
+def initial(cell: str, seeds: Sequence[int], inputs: int, units: int, outputs: int, front: Front = PIXELS) -> Networks:
+    """Untrained networks: weights ~ N(0, 1 / fan_in), biases ~ 0.01 N(0, 1), each seed from its own stream.
+
+    Args:
+        inputs: pixels of a frame, and the trigger.
+        front: front end; what it begins with is told where it is defined.
+    """
+    gates, inputs = CELLS[cell].gates, front.width(inputs - 1) + 1
 
     def draw(seed: int) -> dict[str, Tensor]:
         generator = record.generator(seed, "weights")
@@ -98,20 +138,18 @@ def initial(cell: str, seeds: Sequence[int], inputs: int, units: int, outputs: i
             "bias": torch.randn(gates * units, generator=generator) * 0.01,
             "readout": torch.randn(units, outputs, generator=generator) / units**0.5,
             "readout_bias": torch.randn(outputs, generator=generator) * 0.01,
+            **front.initial(seed),
         }
 
     drawn = [draw(seed) for seed in seeds]
     parameters = {name: torch.stack([each[name] for each in drawn]) for name in drawn[0]}
-    return from_parameters(cell, parameters, seeds, ["trained"] * len(seeds))
+    return from_parameters(cell, parameters, seeds, ["trained"] * len(seeds), front)
 
 
 def save(path: str | Path, networks: Networks, meta: Mapping[str, Any]) -> None:
-    """Write networks with their cell, seeds, phases and further `meta` (dataset, curriculum)."""
-    record.save_arrays(
-        path,
-        networks.parameters,
-        {**meta, "cell": networks.cell.name, "seeds": networks.seeds, "phases": networks.phases},
-    )
+    """Write networks with their cell, seeds, phases, front end and further `meta` (dataset, curriculum)."""
+    own = {"cell": networks.cell.name, "seeds": networks.seeds, "phases": networks.phases}
+    record.save_arrays(path, networks.parameters, {**meta, **own, "front": networks.front.settings()})
 
 
 def load(path: str | Path) -> tuple[Networks, dict[str, Any]]:
@@ -122,8 +160,8 @@ def load(path: str | Path) -> tuple[Networks, dict[str, Any]]:
     """
     arrays, meta = record.load_arrays(path)
     try:
-        networks = from_parameters(meta["cell"], arrays, meta["seeds"], meta["phases"])
-    except KeyError as error:
+        networks = from_parameters(meta["cell"], arrays, meta["seeds"], meta["phases"], from_settings(meta["front"]))
+    except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: expected networks, found no {error}. Delete the file and run again.") from error
     for name, values in arrays.items():
         if not values.isfinite().all():

@@ -68,14 +68,14 @@ def _trajectories(networks: Networks, images: ImageSet, delay: int, trials: int)
     choice = record.generator(seed, "portraits", "images")
     noise = record.generator(seed, "portraits", "noise", device=device)
     shown = images.test_images[images.turns("test", choice, trials)].to(device)
-    weights = type(networks.weights)(*(values[:1] for values in networks.weights))
+    first = networks.only(0)
     x = shown.new_zeros(1, len(shown), shown.shape[1] + 1)
     x[0, :, :-1] = shown
     hidden = []
     with torch.no_grad():
         state = networks.cell.initial_state(1, len(shown), networks.readout.shape[1], x)
         for _ in range(delay + 1):
-            state = networks.cell.advance(weights, state, x)
+            state = first.cell.advance(first.weights, state, first.seen(x))
             hidden.append(state[0][0].cpu().double())
             x[0, :, :-1] = torch.empty_like(shown).normal_(images.mean, images.std, generator=noise)
     return torch.stack(hidden)

@@ -76,12 +76,14 @@ def prepare_process(threads: int) -> None:
     A training step frees and takes megabytes; the C library of Linux would hand them back to the system and fetch them
     anew at every step, which costs a quarter of the time. Elsewhere that part does nothing. No number depends on it.
 
-    A GPU may sum products of bfloat16 in bfloat16, unless that is ruled out.
+    A GPU may sum products of bfloat16 in bfloat16, round the factors of float32 convolutions to fewer digits, and sum
+    these in any order, unless that is ruled out.
     """
     import torch
 
     torch.set_num_threads(threads)
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
+    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = False, True
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         mallopt(M_TRIM_THRESHOLD, 2**30)

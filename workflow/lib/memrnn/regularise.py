@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from memrnn.cells import State, squared_change
-from memrnn.networks import Networks, from_parameters
+from memrnn.networks import Networks
 from memrnn.slow_points import stored
 
 # Where the speed is lowered in each mode: at which stored points, or nowhere. A new mode is one entry here and its name
@@ -21,7 +21,7 @@ def in_modes(trained: Networks, modes: Sequence[str]) -> Networks:
     """Every network once for each mode, the modes one after the other along the axis of networks."""
     repeated = {name: torch.cat([values] * len(modes)) for name, values in trained.parameters.items()}
     phases = [mode for mode in modes for _ in trained.seeds]
-    return from_parameters(trained.cell.name, repeated, trained.seeds * len(modes), phases)
+    return trained.like(repeated, trained.seeds * len(modes), phases)
 
 
 def points_of_modes(path: str | Path, modes: Sequence[str], search_steps: int, seeds: Sequence[int]) -> State:
@@ -51,15 +51,16 @@ def speed_penalty(
         mean, std: of the noise, in pixel units; its full standard deviation, trigger 0.
     Returns:
         function of networks and one noise generator per network: lambda times the sum of S^2 over classes and draws,
-        (networks,), differentiable with respect to the networks' weights.
+        (networks,), differentiable with respect to the networks' weights. Noise goes through the front end, whose
+        weights have a part in the speed and get a gradient, too.
     """
     repeated = tuple(part.repeat_interleave(draws, dim=1) for part in points)  # (networks, classes * draws, units)
     weight = torch.tensor(strengths, device=points[0].device)
 
     def penalty(networks: Networks, generators: Sequence[torch.Generator]) -> Tensor:
-        x = repeated[0].new_zeros(*repeated[0].shape[:2], networks.weights.inputs.shape[1])
+        x = repeated[0].new_zeros(*repeated[0].shape[:2], networks.pixels + 1)
         for network, generator in enumerate(generators):
             x[network, :, :-1] = x.new_empty(x.shape[1], x.shape[2] - 1).normal_(mean, std, generator=generator)
-        return weight * squared_change(networks.cell, repeated, networks.step(repeated, x)).sum(1)
+        return weight * squared_change(networks.cell, repeated, networks.step(repeated, networks.seen(x))).sum(1)
 
     return penalty

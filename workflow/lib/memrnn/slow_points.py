@@ -17,6 +17,7 @@ from torch import Tensor
 
 from memrnn import record
 from memrnn.cells import CELLS, SquaredSpeed, State, check_state, speed, squared_distance, squared_speed_gradient
+from memrnn.fronts import Mean
 from memrnn.images import ImageSet
 from memrnn.networks import Networks
 
@@ -58,17 +59,27 @@ class Centroids(NamedTuple):
     trials: Tensor
 
 
-def held_input(networks: Networks, mean: float, trigger: float = 0.0) -> Tensor:
-    """The mean input under which speed is defined: every pixel `mean`; (networks, 1, inputs)."""
-    x = networks.readout.new_full((len(networks.seeds), 1, networks.weights.inputs.shape[1]), mean)
+def mean_input(networks: Networks, images: ImageSet) -> Mean:
+    """Mean of what the recurrent layer is given under noise: the mean pixel, or the front end's mean features.
+
+    It belongs to these networks: at another checkpoint the same front end has other means.
+    """
+    return networks.front.mean(networks.front_parameters, networks.seeds, images.mean, images.std)
+
+
+def held_input(networks: Networks, mean: Mean, trigger: float = 0.0) -> Tensor:
+    """The mean input under which speed is defined: `mean`, and no trigger; (networks, 1, inputs)."""
+    x = networks.readout.new_empty(len(networks.seeds), 1, networks.weights.inputs.shape[1])
+    x[..., :-1] = mean
     x[..., -1] = trigger
     return x
 
 
-def read_out(networks: Networks, state: State, mean: float, classes: int | None = None) -> Tensor:
+def read_out(networks: Networks, state: State, mean: Mean, classes: int | None = None) -> Tensor:
     """Class that a triggered step from each state answers with, or `NO_CLASS`; (networks, points), int64.
 
     Args:
+        mean: see `mean_input`.
         classes: how many classes may be answered, the first ones; None for all.
     """
     after = networks.step(state, held_input(networks, mean, trigger=1.0))
@@ -83,7 +94,7 @@ def centroids(networks: Networks, images: ImageSet, noise_steps: int, noise_scal
     standard deviation, one noise sequence for all trials of a network. Trials count that a triggered step reads out
     correctly; where there is none, all count.
     """
-    count, width = len(networks.seeds), networks.weights.inputs.shape[1]
+    count, width, mean = len(networks.seeds), networks.pixels + 1, mean_input(networks, images)
     noise = torch.stack(
         [
             torch.randn(noise_steps, width - 1, generator=record.generator(s, "slow_points", "noise"))
@@ -95,16 +106,17 @@ def centroids(networks: Networks, images: ImageSet, noise_steps: int, noise_scal
     counts, offsets = images.counts("train").tolist(), images.offsets("train").tolist()
     means, kept = [], []
     with torch.no_grad():
+        frames = [networks.seen(frame) for frame in frames]
         for label, (number, offset) in enumerate(zip(counts, offsets, strict=True)):
             chosen, every, correct = 0, 0, 0  # sums of states, (parts, networks, units), and number of correct trials
             for shown in images.train_images[offset : offset + number].split(IMAGES_AT_ONCE):
                 image = noise.new_zeros(count, len(shown), width)
                 image[..., :-1] = shown.to(networks.device)
                 state = networks.cell.initial_state(count, len(shown), networks.readout.shape[1], image)
-                state = networks.step(state, image)
+                state = networks.step(state, networks.seen(image))
                 for frame in frames:
                     state = networks.step(state, frame)
-                right = read_out(networks, state, images.mean) == label  # (networks, trials)
+                right = read_out(networks, state, mean) == label  # (networks, trials)
                 correct += right.sum(1)
                 chosen += torch.stack([torch.einsum("nt,ntu->nu", right.to(part.dtype), part) for part in state])
                 every += torch.stack([part.sum(1) for part in state])
@@ -191,7 +203,7 @@ def search(
 
 def descend(
     networks: Networks,
-    mean: float,
+    mean: Mean,
     start: State,
     budgets: Sequence[int],
     learning_rate: float,
@@ -201,7 +213,7 @@ def descend(
     """`search` in ensembles of ours, under the held mean input; h clipped to [-1, 1], no point stopped.
 
     Args:
-        mean: of the pixels.
+        mean: see `mean_input`.
         start: h, or (h, c), each (networks, points, units); not changed.
         budgets, learning_rate, drop_step, drop_factor: as for `search`.
     Returns:
@@ -395,13 +407,14 @@ def find(
     Raises:
         ValueError: a centroid is not finite.
     """
-    x = held_input(networks, images.mean)
-    found = descend(networks, images.mean, start.state, budgets, learning_rate, drop_step, drop_factor)
+    mean = mean_input(networks, images)
+    x = held_input(networks, mean)
+    found = descend(networks, mean, start.state, budgets, learning_rate, drop_step, drop_factor)
     with torch.no_grad():
         first = {
             "start_speed": speed(networks.cell, networks.weights, start.state, x),
             "start_trials": start.trials,
-            "start_readout": read_out(networks, start.state, images.mean),
+            "start_readout": read_out(networks, start.state, mean),
         }
         origin = position(networks, start.state)
         rows = []
@@ -410,7 +423,7 @@ def find(
             columns = {
                 "speed": speed(networks.cell, networks.weights, state, x),
                 "distance": (position(networks, state) - origin).norm(dim=-1),
-                "readout": read_out(networks, state, images.mean),
+                "readout": read_out(networks, state, mean),
                 **first,
                 "nearest_distance": nearest.values,
                 "nearest_label": nearest.indices,

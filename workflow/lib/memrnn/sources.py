@@ -6,6 +6,7 @@ is the work of `memrnn.dataset`, whose registry `SOURCES` has the same keys as `
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,7 +19,11 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 # Numbers per image, to guess a job's size by. A folder's are not known before they are read: taken as 32 x 32 x 3.
-PIXELS: dict[str, int] = {"digits": 64, **dict.fromkeys(COLLECTIONS, 28 * 28), "folder": 32 * 32 * 3}
+PIXELS: dict[str, int] = {
+    "digits": 64,
+    **{name: math.prod(each.shape) for name, each in COLLECTIONS.items()},
+    "folder": 32 * 32 * 3,
+}
 
 
 def folder_tree(folder: str | Path) -> dict[str, dict[str, list[Path]]]:

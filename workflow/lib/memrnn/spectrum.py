@@ -20,9 +20,10 @@ from torch import Tensor
 
 from memrnn import record
 from memrnn.cells import Cell, State, check_state, speed, squared_change
+from memrnn.fronts import Mean
 from memrnn.images import ImageSet
 from memrnn.networks import Networks
-from memrnn.slow_points import held_input, read_out
+from memrnn.slow_points import held_input, mean_input, read_out
 
 ROUNDING = 1e-9  # a modulus within this of 1 is not told from 1: neither unstable, nor of a finite time constant
 # Of Newton's steps: the least derivative of an observed coordinate in their scaling; the share of ||g||^2 / 2 that is
@@ -113,9 +114,10 @@ def examine(
     Raises:
         ValueError: a point or a centroid is not finite, or does not fit the networks.
     """
+    mean = mean_input(networks, images)  # of the networks as the search had them
     networks = networks.to(torch.float64)
     points, centroids = (tuple(part.to(networks.readout) for part in state) for state in (points, centroids))
-    x = held_input(networks, images.mean)
+    x = held_input(networks, mean)
     for state in (points, centroids):
         check_state(networks.weights, state, x)
     cell, recurrent, drive = networks.cell, networks.weights.recurrent, networks.weights.drive(x)
@@ -129,9 +131,9 @@ def examine(
         own_speed = speed(cell, networks.weights, points, x)
         ended_speed = speed(cell, networks.weights, settled.state, x)
         distance = _distance(cell, settled.state, points)
-        readout, ended_readout = (read_out(networks, state, images.mean) for state in (points, settled.state))
+        readout, ended_readout = (read_out(networks, state, mean) for state in (points, settled.state))
         fixed = torch.cat([torch.linalg.eigvals(each) for each in _jacobians(cell, recurrent, drive, settled.state)])
-        relaxed = relax(networks, centroids, images.mean, relaxation_steps, noise_steps)
+        relaxed = relax(networks, centroids, mean, relaxation_steps, noise_steps)
         at_end = torch.cat([torch.linalg.eigvals(each) for each in _jacobians(cell, recurrent, drive, relaxed.state)])
         drift, diffusion = drift_and_diffusion(networks, images, points, along, noise_trials, noise_steps)
     columns = {
@@ -512,7 +514,7 @@ class Relaxation(NamedTuple):
     end_speed: Tensor
 
 
-def relax(networks: Networks, start: State, mean: float, steps: int, window: int) -> Relaxation:
+def relax(networks: Networks, start: State, mean: Mean, steps: int, window: int) -> Relaxation:
     """Let each class's state run without noise.
 
     Args:
@@ -563,7 +565,7 @@ def drift_and_diffusion(
     """
     count, number = points[0].shape[:2]
     generators = [record.generator(seed, "spectrum", "noise", device=networks.device) for seed in networks.seeds]
-    x = networks.readout.new_zeros(count, number * trials, networks.weights.inputs.shape[1])
+    x = networks.readout.new_zeros(count, number * trials, networks.pixels + 1)
     state = tuple(part.repeat_interleave(trials, 1) for part in points)
     # w (s - s0) as a difference of two projections would lose digits
     origin = torch.cat(points, -1).unsqueeze(2)  # (networks, points, 1, n)
@@ -573,7 +575,7 @@ def drift_and_diffusion(
             each[:, :-1] = x.new_empty(each.shape[0], each.shape[1] - 1).normal_(
                 images.mean, images.std, generator=generator
             )
-        state = networks.step(state, x)
+        state = networks.step(state, networks.seen(x))
         moved = torch.cat(state, -1).unflatten(1, (number, trials)) - origin
         y = torch.einsum("npti,npi->npt", moved.to(along), along)
         mean = y.mean(-1, keepdim=True)

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from memrnn import networks as nets
 from memrnn import record, trials
 from memrnn.budget import step_of
 from memrnn.engine import Engine, Penalty, Update, describe, forward
@@ -188,8 +187,7 @@ def run(
         bar.update()
     bar.close()
     final = {name: values.detach().cpu() for name, values in networks.parameters.items()}
-    trained = nets.from_parameters(start.cell.name, final, start.seeds, start.phases)
-    return trained, pd.DataFrame(state.rows)
+    return start.like(final), pd.DataFrame(state.rows)
 
 
 def checkpoints(folder: Path, steps: Sequence[int]) -> dict[str, Tensor]:

@@ -200,7 +200,7 @@ def example(networks: Networks, images: ImageSet, full_steps: int, min_delay: in
     x = inputs(drawn, [generator], images.test_images, images.mean, images.std, full_steps).dense()
     with torch.no_grad():
         first = x.expand(len(networks.seeds), -1, -1, -1)
-        output = torch.sigmoid(networks.logits(networks.cell.sequence(networks.weights, first)))
+        output = torch.sigmoid(networks.logits(networks.cell.sequence(networks.weights, networks.seen(first))))
     quantities = {
         "pixel": x[0, :, 0, :-1],
         "trigger": x[0, :, 0, -1:],

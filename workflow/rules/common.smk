@@ -29,11 +29,12 @@ CLASSES = len(sources.class_names(config["dataset"]))
 JOINED = ["training", "extrapolation", "slow_points", "spectrum", "portraits", "backtrack", "confusion"]
 NUMBERS = Path(RESULTS, "tables", "numbers.json")
 PREDICTOR_NUMBERS = Path(RESULTS, "tables", "predictors.json")
+PROVENANCE = Path(RESULTS, "provenance.json")
 SETTINGS = dict(config)  # as validated; what follows adds to `config` for the report alone
-for name, path in {"numbers": NUMBERS, "predictors": PREDICTOR_NUMBERS}.items():
+for name, path in {"numbers": NUMBERS, "predictors": PREDICTOR_NUMBERS, "provenance": PROVENANCE}.items():
     if path.is_file():
         try:
-            config[name] = record.load_json(path)  # the captions state them
+            config[name] = record.load_json(path)  # the captions and the report's first page state them
         except ValueError as error:
             raise WorkflowError(error)
 

@@ -97,7 +97,8 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _seal_of(path: Path) -> Path:
+def seal_of(path: Path) -> Path:
+    """Where the checksum of a table or JSON file lies."""
     return path.with_name(f"{path.name}.sha256")
 
 
@@ -106,12 +107,12 @@ def _seal(path: Path, written: Path) -> None:
 
     It comes before the file that it is of: whoever sees the file sees its seal.
     """
-    with write_atomic(_seal_of(path)) as temporary:
+    with write_atomic(seal_of(path)) as temporary:
         temporary.write_text(f"{hashlib.sha256(written.read_bytes()).hexdigest()}  {path.name}\n")
 
 
 def _check_seal(path: Path, content: bytes, must: bool) -> None:
-    seal = _seal_of(path)
+    seal = seal_of(path)
     if seal.is_file():
         expected = f"{hashlib.sha256(content).hexdigest()}  {path.name}\n".encode()
         fault = None if seal.read_bytes() == expected else f"has other contents than when {seal.name} was written"

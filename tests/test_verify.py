@@ -42,6 +42,7 @@ def finish(folder: Path) -> None:
     """Write the manifest of what is there."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     files = [path for path in files if path.relative_to(folder).parts[0] not in verify.NOT_LISTED]
+    files = [path for path in files if path.suffix != ".sha256"]
     record.save_table(folder / verify.MANIFEST, verify.manifest(files, folder))
 
 
@@ -104,6 +105,18 @@ def test_every_kind_of_damage_is_found_in_every_kind_of_file(run, name, damage, 
     assert advice in told[2] and len(told) == 3
 
 
+@pytest.mark.parametrize("name", ["tables/extrapolation.csv", "provenance.json"])
+def test_a_checksum_beside_a_file_that_is_lost_or_another_is_found(run, name):
+    seal = record.seal_of(run / name)
+    flip(seal)
+    assert faults(run)[0] == (name, "invalid")
+    assert f"{seal.name} holds another checksum" in [fault.found for fault in verify.check(run)[1]]
+    seal.unlink()
+    assert [(fault.path, fault.found) for fault in verify.check(run)[1]] == [
+        (name, f"comes without its checksum, {seal.name}")
+    ]
+
+
 def test_several_faults_are_all_told(run):
     (run / "figures" / "trial.png").unlink()
     flip(run / "tables" / "extrapolation.csv")
@@ -149,6 +162,9 @@ INVALID = {
 @pytest.mark.parametrize(("name", "text", "found"), [(name, *case) for name in INVALID for case in INVALID[name]])
 def test_what_was_written_wrong_is_found_though_the_checksum_is_right(run, name, text, found):
     (run / name).write_text(text)
+    if name.endswith((".csv", ".json")):
+        digest = verify.checksum(run / name)
+        record.seal_of(run / name).write_text(f"{digest}  {Path(name).name}\n")
     finish(run)
     (fault,) = verify.check(run)[1]
     assert (fault.path, fault.kind) == (name, "invalid")
@@ -193,7 +209,7 @@ def test_the_smoke_run_is_right_and_everything_in_it_is_listed(smoke_run):
     right, found = verify.check(results)
     assert found == []
     made = [path.relative_to(results) for path in results.rglob("*") if path.is_file()]
-    assert right == sum(path.parts[0] not in verify.NOT_LISTED for path in made)
+    assert right == sum(path.parts[0] not in verify.NOT_LISTED and path.suffix != ".sha256" for path in made)
     assert {path.stem for path in (results / "tables").glob("*.csv")} == contract.TABLES.keys()
 
 

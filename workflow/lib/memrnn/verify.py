@@ -101,6 +101,11 @@ def _compare(path: Path, size: int, digest: str) -> Iterator[tuple[str, str]]:
         yield "changed", "other contents than when it was written"
     else:
         yield from (("invalid", fault) for fault in invalid(path))
+        seal = record.seal_of(path)
+        if path.suffix in (".csv", ".json") and not seal.is_file():
+            yield "invalid", f"comes without its checksum, {seal.name}"
+        elif seal.is_file() and seal.read_bytes() != f"{digest}  {path.name}\n".encode():
+            yield "invalid", f"{seal.name} holds another checksum"
 
 
 def invalid(path: Path) -> Iterator[str]:

@@ -25,6 +25,7 @@ include: "workflow/rules/formation.smk"
 include: "workflow/rules/predictors.smk"
 include: "workflow/rules/claims.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/jobs.smk"
 include: "workflow/rules/provenance.smk"
 
 

@@ -1,38 +1,3 @@
-report: "../report/workflow.rst"
-
-
-BEFORE = planning.written(PROVENANCE)
-# Jobs of this run alone: the folder may hold those of seeds and protocols that are no longer configured.
-SINGLE = [rules.dataset, rules.trials, rules.correlate, rules.predictors, rules.formation, rules.claims]
-BLOCKWISE = [
-    (rules.train_block, ["train"], BLOCKS),
-    (rules.regularise_block, ["regularise"], BLOCKS),
-    (rules.slow_points_block, ["train", "regularise"], BLOCKS),
-    (rules.spectrum_block, ["train"], BLOCKS),
-    (rules.portraits_block, ["train"], FIRST_BLOCK),
-    (rules.backtrack_block, ["backtrack"], BLOCKS),
-    (rules.extrapolate_block, ["train", "regularise"], BLOCKS),
-]
-
-
-def of_jobs(patterns):
-    """Paths that belong to the run's jobs; `patterns` is a function of a rule that lists them with their wildcards."""
-    return [
-        *(path for rule in SINGLE for path in patterns(rule)),
-        *(path for rule, *where in BLOCKWISE for pattern in patterns(rule) for path in per_block(pattern, *where)),
-        *expand(patterns(rules.tables), table=JOINED),
-        *expand(patterns(rules.figure), figure=figures.TABLES),
-    ]
-
-
-onsuccess:
-    # Verdicts belong at the end of a run that reached them; after a part of it, they may be those of other settings.
-    if planning.written(PROVENANCE) != BEFORE:
-        from memrnn import claims  # here and not for every plan: its statistics take a second to import
-
-        claims.main([RESULTS])
-
-
 rule provenance:
     input:
         files=of_jobs(lambda rule: [str(path) for path in rule.output]),
@@ -56,7 +21,7 @@ rule provenance:
         root=os.path.relpath(ROOT),
         benchmarks=of_jobs(lambda rule: [str(rule.benchmark)]),
         logs=of_jobs(lambda rule: [str(path) for path in rule.log]),
-        folder=RESULTS,
+        folder=lambda wildcards, output: os.path.dirname(output.manifest),
     message:
         "Provenance and manifest of the run"
     script:

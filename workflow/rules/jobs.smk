@@ -1,5 +1,6 @@
 # Every job of a run, whose files end up in its manifest; and what is said when all are done.
 
+
 report: "../report/workflow.rst"
 
 

@@ -25,7 +25,7 @@ ON_CLUSTER = $(filter-out default,$(PROFILE))
 # The run's name, from the same files in the same order as Snakemake reads them; known once the environment exists.
 RUN = $(shell $(VENV)/bin/python -c 'import sys, yaml; print([c["run"] for c in map(yaml.safe_load, map(open, sys.argv[1:])) if "run" in c][-1])' config/config.yaml $(CONFIG))
 
-.PHONY: help setup reproduce smoke test test-cluster bench equivalence lock clean
+.PHONY: help setup reproduce verify watch smoke test test-cluster bench equivalence lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -34,6 +34,8 @@ help:
 	@echo "                   CONFIG=config/smoke.yaml   settings that override config/config.yaml"
 	@echo "                   PROFILE=slurm              submit to a cluster; docs/cluster.md"
 	@echo "                   ARGS='--forcerun figure'   any further flag or target of snakemake"
+	@echo "make verify      whether a finished run is whole and as it was written; CONFIG= as for reproduce"
+	@echo "make watch       how far a run is, in another terminal; CONFIG= likewise"
 	@echo "make smoke       the same workflow in about a minute, on tiny settings"
 	@echo "make test        set up, run lint and all tests; ARGS='-k train' goes to pytest"
 	@echo "make test-cluster"
@@ -64,6 +66,12 @@ reproduce: setup
 	$(SNAKEMAKE) $(if $(ON_CLUSTER),,--cores $(CORES)) $(ARGS)
 	$(SNAKEMAKE) --report results/$(RUN)/report.html
 	@$(VENV)/bin/python -m memrnn.claims results/$(RUN)
+
+verify: setup
+	@$(VENV)/bin/python -m memrnn.verify results/$(RUN)
+
+watch: setup
+	@$(VENV)/bin/python -m memrnn.watch results/$(RUN) --every 10
 
 smoke: CONFIG = config/smoke.yaml
 smoke: reproduce

@@ -162,7 +162,7 @@ def test_a_small_run_writes_the_table_and_the_figure(tmp_path):
     assert table.ratio.to_numpy() == pytest.approx((plain / table.median_ms).to_numpy())
     assert (table.low_ms <= table.median_ms).all() and (table.median_ms <= table.high_ms).all()
     written = {path.name for path in (tmp_path / "bench").iterdir()}
-    assert written == {f"training.{kind}" for kind in ("csv", "json", "png", "svg")}
+    assert written == {f"training.{kind}" for kind in ("csv", "csv.sha256", "json", "json.sha256", "png", "svg")}
     where = record.load_json(tmp_path / "bench" / "training.json")
     assert where["machine"]["processor"] and where["versions"]["torch"] == torch.__version__
     assert printed.count("gru") == 1
@@ -229,7 +229,9 @@ def test_a_small_run_of_the_search_writes_its_table(tmp_path):
     minutes = table.median_ms * table.networks * 100_000 / 1000 / 60
     assert table.paper_minutes.to_numpy() == pytest.approx(minutes.to_numpy())
     assert (table.low_ms <= table.median_ms).all() and (table.median_ms <= table.high_ms).all()
-    assert {path.name for path in (tmp_path / "bench").iterdir()} == {"slow_points.csv", "slow_points.json"}
+    assert {path.name for path in (tmp_path / "bench").iterdir()} == {
+        f"slow_points.{kind}{seal}" for kind in ("csv", "json") for seal in ("", ".sha256")
+    }
 
 
 # ------------------------------------------------------------------------------------------ the convolutional front end
@@ -292,6 +294,8 @@ def test_a_small_run_behind_the_front_end_writes_its_table(tmp_path):
     assert table.ratio.to_numpy() == pytest.approx((table.median_ms[0] / table.median_ms).to_numpy())
     assert (table.low_ms <= table.median_ms).all() and (table.median_ms <= table.high_ms).all()
     assert table[["pixels", "filters", "dense"]].drop_duplicates().values.tolist() == [[3072, "8 8 16", 256]]
-    assert {path.name for path in (tmp_path / "bench").iterdir()} == {"convnet.csv", "convnet.json"}
+    assert {path.name for path in (tmp_path / "bench").iterdir()} == {
+        f"convnet.{kind}{seal}" for kind in ("csv", "json") for seal in ("", ".sha256")
+    }
     assert table.peak_mib.between(50, 10000).all()  # torch alone takes hundreds
     assert printed.count("gru") == 1

@@ -196,7 +196,7 @@ def test_scripts_stand_on_the_modules_they_should():
     assert modules("predictors.py") == {"predictors", "claims", "correlate", "formation", "record", "__init__"}
     assert modules("claims.py") == {"claims", "correlate", "formation", "record", "__init__"}
     assert modules("figures.py") == {"figures", "record", "__init__"}
-    assert modules("provenance.py") == {"provenance", "record", "__init__"}
+    assert modules("provenance.py") == {"provenance", "verify", "contract", "record", "__init__"}
 
 
 IMPORTER = """

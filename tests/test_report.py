@@ -23,7 +23,7 @@ from docutils.core import publish_parts
 from jinja2 import Environment
 from PIL import Image
 
-from memrnn import figures
+from memrnn import contract, figures
 
 ROOT = Path(__file__).resolve().parents[1]
 CAPTIONS = ROOT / "workflow" / "report"
@@ -81,6 +81,17 @@ def without_numbers(value):
 
 UNKNOWN = {  # the same run if nothing could be computed
     key: value if key == "settings" else without_numbers(value) for key, value in NUMBERS.items()
+}
+
+MADE = {  # provenance.json of the same run
+    "commit": "0123456789abcdef",
+    "clean": False,
+    "versions": {"torch": "2.13.0+cpu", "snakemake": "9.27.1"},
+    "devices": ["cpu"],
+    "started": "2026-01-02T03:04:05+00:00",
+    "ended": "2026-01-02T04:05:06+00:00",
+    "config_hash": "fedcba9876543210",
+    "rules": {"train": {"jobs": 6, "seconds": 360.0}, "claims": {"jobs": 1, "seconds": 30.0}},
 }
 
 UNPREDICTED = PREDICTED | {
@@ -207,6 +218,20 @@ def test_front_page_links_to_what_is_there(config):
     assert "(claims.csv)" in text
     assert "(extrapolation.png)" not in text
     assert "24 networks (GRU, LSTM; VoCu, DeCu, NaCu; seeds 0, 1, 2, 3)" in text
+
+
+def test_front_page_says_what_made_the_run(config):
+    text = render("workflow", {}, config | {"numbers": NUMBERS, "provenance": MADE})
+    assert "Run digits: images digits, 24 networks" in text
+    assert (
+        "commit 0123456789 with changes with torch 2.13.0+cpu and Snakemake 9.27.1, on cpu, "
+        "by 2026-01-02 04:05 UTC, in 6.5 minutes of work; configuration fedcba9876."
+    ) in text
+    nowhere = {"commit": None, "clean": None, "started": None, "ended": None, "devices": [], "rules": {}}
+    text = render("workflow", {}, config | {"numbers": NUMBERS, "provenance": MADE | nowhere})
+    assert "commit unknown with torch 2.13.0+cpu" in text
+    assert "on an unknown device, in 0.0 minutes of work;" in text
+    assert "Made at" not in render("workflow", {}, config)
 
 
 # --------------------------------------------------------------------------------------------------------- browser
@@ -487,9 +512,14 @@ def test_report_of_the_smoke_run_shows_every_figure(smoke_run, tmp_path):
     assert min(seen.images.values()) > 0, seen.images
     assert not seen.problems
     assert seen.top >= 0
-    numbers = json.loads((Path(smoke_run) / "results" / "smoke" / "tables" / "numbers.json").read_text())
+    found = json.loads((report.parent / "provenance.json").read_text())
+    for stated in ("Run smoke", f"torch {found['versions']['torch']}", found["config_hash"][:10], "minutes of work"):
+        assert stated in seen.front
+    numbers = json.loads((report.parent / "tables" / "numbers.json").read_text())
     for claim, verdict in numbers["verdicts"].items():
         assert f"{claim} {verdict if numbers['judged'][claim] else 'not judged'}: " in seen.front
+    assert {Path(path).stem for path in seen.captions if path.endswith(".csv")} == set(contract.TABLES)
     for path, caption in seen.captions.items():
+        assert re.search(r"\d", caption), f"{path}: the caption has no number"
         assert "description" in caption.lower(), path  # the report may show its headings in capitals
         assert "System Message" not in caption, caption

@@ -6,6 +6,7 @@ import re
 import shutil
 from collections import Counter
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import yaml
 from conftest import snakemake
 from PIL import Image
 
-from memrnn import record
+from memrnn import contract, record, verify
 
 SMOKE = ("--configfile", "config/smoke.yaml")
 CELLS, PROTOCOLS, SEEDS, LABELS = ("gru", "lstm"), ("vocu", "nacu"), (0, 1), range(10)
@@ -300,6 +301,11 @@ def test_provenance_is_complete(results):
         "claims": 1, "figures": 11,
     }  # fmt: skip
     assert all(took["seconds"] > 0 for took in found["rules"].values())
+    assert found["rules"]["train"]["cpu_seconds"] > 1
+    assert found["devices"] == ["cpu"]
+    assert found["threads"] == 1
+    began, ended = (datetime.fromisoformat(found[key]) for key in ("started", "ended"))
+    assert 5 < (ended - began).total_seconds() < 3600
 
 
 def test_the_run_ends_with_the_claims_and_where_the_figures_lie(smoke_run):
@@ -572,25 +578,32 @@ def test_mistakes_are_told_before_any_job(finished, edited, config, target, expe
 
 
 def test_one_core_gives_the_same_bytes_as_two(smoke_run, tmp_path):
-    """The run was made on two cores; here, on one, a chain through every stage with networks, and one of the LSTM."""
-    clone = tmp_path / "clone"
-    shutil.copytree(smoke_run, clone, ignore=shutil.ignore_patterns("results", ".snakemake"))
-    # Verdicts of a run before this one, which they must not be taken for.
-    (clone / "results/smoke/tables").mkdir(parents=True)
-    for old in ("provenance.json", "tables/claims.csv"):
-        shutil.copy(smoke_run / "results/smoke" / old, clone / "results/smoke" / old)
-    tables = [f"results/smoke/extrapolate/{each}/seeds0-1.csv" for each in ("regularise/gru-vocu", "train/lstm-nacu")]
-    tables.append("results/smoke/backtrack/gru-vocu/seeds0-1.csv")
-    done = snakemake(clone, "--cores", "1", *tables, *SMOKE)
+    """The run was made on two cores. In a copy, one core makes again a chain through every stage, one of the LSTM, and
+    every table, over files that stay; the manifest of the first run then says whether every file is as it was."""
+    clone = shutil.copytree(smoke_run, tmp_path / "clone", symlinks=True)
+    results = clone / "results" / "smoke"
+    before = {path: path.stat().st_mtime_ns for path in results.rglob("*")}
+    for trained in ("gru-vocu", "lstm-nacu"):
+        (results / "train" / trained / "seeds0-1.safetensors").unlink()
+    targets = [
+        f"results/smoke/{name}" for name in ("tables/claims.csv", "tables/predictors.csv", "tables/portraits.csv")
+    ]
+    done = snakemake(clone, "--cores", "1", *targets, *SMOKE)
     assert done.returncode == 0, done.stdout
-    assert not re.search(r"^C\d ", done.stdout, re.MULTILINE)
-    made = sorted(
-        path.relative_to(clone)
-        for path in (clone / "results/smoke").rglob("*")
-        if path.is_file() and not {"logs", "benchmarks", "tables", "provenance.json"} & set(path.parts)
-    )
-    # images; networks, checkpoints and table; points and table; points followed back and two tables; networks and
-    # table; table; and of the LSTM without regularisation: networks, checkpoints and table; table
-    assert len(made) == 16
-    for path in made:
-        assert (clone / path).read_bytes() == (smoke_run / path).read_bytes(), path
+    assert not re.search(r"^C\d ", done.stdout, re.MULTILINE)  # no verdicts after a part of a run
+    again = {
+        path.relative_to(results)
+        for path in results.rglob("*.*")
+        if path.suffix in (".csv", ".safetensors") and path.stat().st_mtime_ns != before.get(path)
+    }
+    assert {path.parts[0] for path in again} == {
+        *("train", "slow_points", "spectrum", "portraits", "backtrack", "regularise", "extrapolate", "tables"),
+    }
+    chain = {path for path in again if path.parts[0] != "tables"}
+    # Of the GRU: networks, checkpoints and table; twice points and table; kinds; portrait; points followed back and two
+    # tables; networks and table; two tables. Of the LSTM, neither followed back nor regularised: nine fewer.
+    assert len(chain) == 16 + 7
+    assert {path.stem for path in again - chain} == contract.TABLES.keys() - {"trial"}
+    right, faults = verify.check(results)
+    assert faults == []
+    assert right == 89

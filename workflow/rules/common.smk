@@ -1,13 +1,12 @@
 # Validation, names of files, and what the rules share.
 
-import json
 import sys
 from pathlib import Path
 
 ROOT = Path(workflow.basedir)
 LIBRARY = ROOT / "workflow" / "lib"
 sys.path.insert(0, str(LIBRARY))
-from memrnn import figures, planning, sources
+from memrnn import figures, planning, record, sources
 from memrnn import config as configuration
 from memrnn.downloads import COLLECTIONS
 
@@ -30,10 +29,14 @@ CLASSES = len(sources.class_names(config["dataset"]))
 JOINED = ["training", "extrapolation", "slow_points", "spectrum", "portraits", "backtrack", "confusion"]
 NUMBERS = Path(RESULTS, "tables", "numbers.json")
 PREDICTOR_NUMBERS = Path(RESULTS, "tables", "predictors.json")
+PROVENANCE = Path(RESULTS, "provenance.json")
 SETTINGS = dict(config)  # as validated; what follows adds to `config` for the report alone
-for name, path in {"numbers": NUMBERS, "predictors": PREDICTOR_NUMBERS}.items():
+for name, path in {"numbers": NUMBERS, "predictors": PREDICTOR_NUMBERS, "provenance": PROVENANCE}.items():
     if path.is_file():
-        config[name] = json.loads(path.read_text())  # the captions state them
+        try:
+            config[name] = record.load_json(path)  # the captions and the report's first page state them
+        except ValueError as error:
+            raise WorkflowError(error)
 
 
 wildcard_constraints:

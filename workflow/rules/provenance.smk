@@ -1,24 +1,28 @@
 report: "../report/workflow.rst"
 
 
-PROVENANCE = Path(RESULTS, "provenance.json")
 BEFORE = planning.written(PROVENANCE)
-# Of this run's jobs alone: the folder may hold those of seeds and protocols that are no longer configured.
-BENCHMARKS = [
-    *(
-        str(rule.benchmark)
-        for rule in (rules.dataset, rules.trials, rules.correlate, rules.predictors, rules.formation, rules.claims)
-    ),
-    *per_block(rules.train_block.benchmark, ["train"]),
-    *per_block(rules.regularise_block.benchmark, ["regularise"]),
-    *per_block(rules.slow_points_block.benchmark),
-    *per_block(rules.spectrum_block.benchmark, ["train"]),
-    *per_block(rules.portraits_block.benchmark, ["train"], FIRST_BLOCK),
-    *per_block(rules.backtrack_block.benchmark, ["backtrack"]),
-    *per_block(rules.extrapolate_block.benchmark),
-    *expand(str(rules.tables.benchmark), table=JOINED),
-    *expand(str(rules.figure.benchmark), figure=figures.TABLES),
+# Jobs of this run alone: the folder may hold those of seeds and protocols that are no longer configured.
+SINGLE = [rules.dataset, rules.trials, rules.correlate, rules.predictors, rules.formation, rules.claims]
+BLOCKWISE = [
+    (rules.train_block, ["train"], BLOCKS),
+    (rules.regularise_block, ["regularise"], BLOCKS),
+    (rules.slow_points_block, ["train", "regularise"], BLOCKS),
+    (rules.spectrum_block, ["train"], BLOCKS),
+    (rules.portraits_block, ["train"], FIRST_BLOCK),
+    (rules.backtrack_block, ["backtrack"], BLOCKS),
+    (rules.extrapolate_block, ["train", "regularise"], BLOCKS),
 ]
+
+
+def of_jobs(patterns):
+    """Paths that belong to the run's jobs; `patterns` is a function of a rule that lists them with their wildcards."""
+    return [
+        *(path for rule in SINGLE for path in patterns(rule)),
+        *(path for rule, *where in BLOCKWISE for pattern in patterns(rule) for path in per_block(pattern, *where)),
+        *expand(patterns(rules.tables), table=JOINED),
+        *expand(patterns(rules.figure), figure=figures.TABLES),
+    ]
 
 
 onsuccess:
@@ -31,12 +35,11 @@ onsuccess:
 
 rule provenance:
     input:
-        claims=rules.claims.output.claims,
-        figures=expand(rules.figure.output, figure=figures.TABLES),
-        tables=expand(rules.tables.output, table=JOINED),
+        files=of_jobs(lambda rule: [str(path) for path in rule.output]),
         library=library("provenance"),
     output:
         provenance=str(PROVENANCE),
+        manifest=f"{RESULTS}/manifest.csv",
     log:
         f"{RESULTS}/logs/provenance.log",
     benchmark:
@@ -51,9 +54,10 @@ rule provenance:
     params:
         config=SETTINGS,
         root=os.path.relpath(ROOT),
-        benchmarks=BENCHMARKS,
-        folder=f"{RESULTS}/benchmarks",
+        benchmarks=of_jobs(lambda rule: [str(rule.benchmark)]),
+        logs=of_jobs(lambda rule: [str(path) for path in rule.log]),
+        folder=RESULTS,
     message:
-        "Provenance of the run"
+        "Provenance and manifest of the run"
     script:
         "../scripts/provenance.py"

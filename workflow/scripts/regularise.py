@@ -13,6 +13,7 @@ from memrnn.regularise import MODES, in_modes, points_of_modes, speed_penalty
 settings, task, modes = snakemake.params.regularise, snakemake.params.task, snakemake.params.modes
 log = record.log_to(snakemake.log[0], "regularise")
 record.prepare_process(snakemake.threads)
+stop = record.told_to_stop()
 
 images = load_images(snakemake.input.images)
 before, meta = networks.load(snakemake.input.networks)
@@ -37,9 +38,11 @@ start = in_modes(before, modes)
 strengths = [0.0 if MODES[phase] is None else settings["strength"] for phase in start.phases]
 penalty = speed_penalty(points, strengths, settings["noise_draws"], images.mean, images.std)
 folder = Path(snakemake.output.networks).with_suffix(".partial")
+lock = record.claim(folder)
 fingerprint = record.fingerprint(snakemake.input, snakemake.params, *engine.circumstances)
-trained, rows = train.run(start, images, plan, engine, folder, fingerprint, log, penalty)
+trained, rows = train.run(start, images, plan, engine, folder, fingerprint, log, penalty, stop)
 
 networks.save(snakemake.output.networks, trained, meta)
 record.save_table(snakemake.output.table, record.label_rows(rows, meta))
+lock.close()
 shutil.rmtree(folder)

@@ -14,6 +14,7 @@ cell, protocol = snakemake.wildcards.cell, snakemake.wildcards.protocol
 settings, task, seeds = snakemake.params.train, snakemake.params.task, snakemake.params.seeds
 log = record.log_to(snakemake.log[0], "train")
 record.prepare_process(snakemake.threads)
+stop = record.told_to_stop()
 
 images = load_images(snakemake.input.images)
 full = Stage(len(images.classes), task["steps"])
@@ -34,9 +35,10 @@ network, inputs = snakemake.params.network, images.train_images.shape[1] + 1
 front = choose_front(network, images.shape)
 start = networks.initial(cell, seeds, inputs, network["units"], len(images.classes) + 1, front)
 folder = Path(snakemake.output.networks).with_suffix(".partial")
+lock = record.claim(folder)
 engine = choose(snakemake.params.engine)
 fingerprint = record.fingerprint(snakemake.input, snakemake.params, cell, *engine.circumstances)
-trained, rows = train.run(start, images, plan, engine, folder, fingerprint, log)
+trained, rows = train.run(start, images, plan, engine, folder, fingerprint, log, stop=stop)
 
 meta = {"dataset": images.name, "curriculum": protocol}
 networks.save(snakemake.output.networks, trained, meta)
@@ -44,4 +46,5 @@ checkpoints = train.checkpoints(folder, plan.checkpoints)
 about = {**meta, "steps": plan.checkpoints, "seeds": seeds, "front": front.settings()}
 record.save_arrays(snakemake.output.checkpoints, checkpoints, about)
 record.save_table(snakemake.output.table, record.label_rows(rows, {**meta, "cell": cell}))
+lock.close()
 shutil.rmtree(folder)

@@ -547,7 +547,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("run", type=Path, help="folder of the run, results/<run>")
     run = parser.parse_args(arguments).run
     try:
-        print(summary(load_table(run / "tables" / "claims.csv", CLAIM_COLUMNS)))
+        print(summary(load_table(run / "tables" / "claims.csv", CLAIM_COLUMNS, sealed=False)))
     except ValueError as error:
         sys.exit(str(error))
     for name in ("figures", "tables", "report.html"):

@@ -45,6 +45,9 @@ Validator = validators.extend(
     ),
 )
 
+MOST_LINES = 100  # of a refusal
+MOST_VALUES = 100_000  # a few lines of YAML can refer to the same lists until no memory would hold what they mean
+
 Problem = tuple[str, Any, str]  # dotted path of the key, value found, what is allowed
 
 
@@ -61,6 +64,9 @@ def validate(config: Mapping[str, Any], schema_path: str | Path) -> None:
     Raises:
         ConfigError: lists every problem on a line of its own: the key's dotted path, the value found, what is allowed.
     """
+    if _more_than(MOST_VALUES, config):
+        found = f"configuration: found more than {MOST_VALUES} values, YAML's references written out; allowed: fewer"
+        raise ConfigError(f"The configuration has 1 problem:\n  {found}")
     errors = sorted(_validator(Path(schema_path)).iter_errors(config), key=lambda error: _dotted(error.absolute_path))
     # one missing key of a section is told once, though each missing key raises an error for the section
     problems = list(dict.fromkeys(problem for error in errors for problem in _schema_problems(error)))
@@ -71,8 +77,22 @@ def validate(config: Mapping[str, Any], schema_path: str | Path) -> None:
             problems += [(key, f"found {_show(found)}; allowed: {allowed}") for key, found, allowed in check(config)]
     lines = [f"{key or 'configuration'}: {text}" for key, text in problems]
     if lines:
+        if len(lines) > MOST_LINES:
+            rest = len(lines) - MOST_LINES + 1
+            lines[MOST_LINES - 1 :] = [f"configuration: found {rest} more problems; allowed: none"]
         count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
         raise ConfigError("\n".join([f"The configuration has {count}:", *(f"  {line}" for line in lines)]))
+
+
+def _more_than(most: int, config: Any) -> bool:
+    """Whether a configuration has more values than that; one that contains itself has."""
+    waiting, count = [config], 0
+    while waiting and count <= most:
+        part = waiting.pop()
+        inner = part.values() if isinstance(part, Mapping) else part if isinstance(part, list) else ()
+        count += 1 + len(inner)
+        waiting.extend(inner)
+    return count > most
 
 
 @cache
@@ -118,6 +138,7 @@ def _join(key: str, name: Any) -> str:
 def _show(value: Any) -> str:
     short = reprlib.Repr()
     short.maxlist = short.maxdict = 25
+    short.maxlevel = 2  # what refers to itself, or to the same list again and again, must not be written out
     short.maxstring = short.maxother = 120
     text = "null" if value is None else short.repr(value)
     return f"{text} (text)" if isinstance(value, str) else text

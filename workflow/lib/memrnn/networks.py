@@ -161,9 +161,27 @@ def load(path: str | Path) -> tuple[Networks, dict[str, Any]]:
     arrays, meta = record.load_arrays(path)
     try:
         networks = from_parameters(meta["cell"], arrays, meta["seeds"], meta["phases"], from_settings(meta["front"]))
-    except (KeyError, TypeError) as error:
+        if not _fit(networks):
+            raise TypeError("tensors that fit each other")
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path}: expected networks, found no {error}. Delete the file and run again.") from error
     for name, values in arrays.items():
         if not values.isfinite().all():
             raise ValueError(f"{path}: {name} has values that are not finite. Delete the file and train again.")
     return networks, meta
+
+
+def _fit(networks: Networks) -> bool:
+    """Whether the tensors have shapes of one ensemble, one network for each seed and phase."""
+    readout, weights = networks.readout, networks.weights
+    if readout.ndim != 3 or weights.inputs.ndim != 3:
+        return False
+    count, units, outputs = readout.shape
+    gates = networks.cell.gates * units
+    return (
+        count == len(networks.seeds) == len(networks.phases)
+        and networks.readout_bias.shape == (count, outputs)
+        and weights.recurrent.shape == (count, units, gates)
+        and weights.bias.shape == (count, gates)
+        and weights.inputs.shape[::2] == (count, gates)
+    )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,16 @@ from memrnn import record
 PACKAGES = ("numpy", "pandas", "safetensors", "scikit-learn", "scipy", "seaborn", "snakemake", "torch")
 
 
+# The line by which a job of training says how it computes; `engine.describe` writes it.
+DEVICE = re.compile(r"^\S+ \S+ on (.+?), products in ", re.MULTILINE)
+
+
 def collect(
-    config: Mapping[str, Any], root: str | Path, benchmarks: Sequence[str | Path], folder: str | Path
+    config: Mapping[str, Any],
+    root: str | Path,
+    benchmarks: Sequence[str | Path],
+    logs: Sequence[str | Path],
+    folder: str | Path,
 ) -> dict[str, Any]:
     """Provenance of a run.
 
@@ -26,14 +36,19 @@ def collect(
         config: the merged configuration.
         root: folder of the clone, for its commit.
         benchmarks: Snakemake's benchmark files of the run's jobs; one that is missing is not counted.
-        folder: where they lie, one subfolder or file per rule.
+        logs: the jobs' log files, in which those that train say on what; likewise.
+        folder: of the run; benchmarks lie in its subfolder benchmarks, one subfolder or file per rule.
     Returns:
-        config, config_hash, commit and whether the tree was clean (null outside a clone), versions, machine, and per
-        rule the number of jobs, their seconds in all and the largest memory of one (MiB).
+        config, config_hash, commit and whether the tree was clean (null outside a clone), versions; machine, the one
+        that this function runs on, threads of each job, and devices, on which training says it ran ("cpu", or the name
+        of a GPU); started and ended, when the first and the last of the jobs did whose results these are (UTC; null if
+        there are none); and per rule the number of jobs, their seconds in all, by the clock (seconds) and of the
+        processor (cpu_seconds), and the largest memory of one (MiB).
     """
     # In a folder within a clone of something else, git would tell that clone's commit.
     top = _git(root, "rev-parse", "--show-toplevel")
     in_clone = top is not None and Path(top).resolve() == Path(root).resolve()
+    jobs = _jobs(benchmarks, Path(folder) / "benchmarks")
     return {
         "config": config,
         "config_hash": record.fingerprint(config),
@@ -41,7 +56,11 @@ def collect(
         "clean": _git(root, "status", "--porcelain") == "" if in_clone else None,
         "versions": versions(),
         "machine": machine(),
-        "rules": _rules(benchmarks, folder),
+        "threads": config["threads"],
+        "devices": sorted({name for path in map(Path, logs) if path.is_file() for name in _devices(path)}),
+        "started": _utc((jobs["ended"] - jobs["s"]).min()) if len(jobs) else None,
+        "ended": _utc(jobs["ended"].max()) if len(jobs) else None,
+        "rules": _rules(jobs),
     }
 
 
@@ -51,8 +70,15 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """System, processor and its number of cores."""
-    return {"system": platform.platform(), "processor": _processor(), "cores": os.cpu_count()}
+    """System, processor, its number of cores, and the kernels that torch chooses there, on which last bits depend."""
+    import torch
+
+    return {
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "kernels": torch.backends.cpu.get_cpu_capability(),
+    }
 
 
 def _git(root: str | Path, *arguments: str) -> str | None:
@@ -71,16 +97,36 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def _rules(benchmarks: Sequence[str | Path], folder: str | Path) -> dict[str, dict[str, float]]:
-    taken = [
-        pd.read_csv(path, sep="\t", na_values="-").assign(rule=path.relative_to(folder).parts[0].removesuffix(".tsv"))
+def _devices(log: Path) -> list[str]:
+    return DEVICE.findall(log.read_text(errors="replace"))
+
+
+def _jobs(benchmarks: Sequence[str | Path], folder: Path) -> pd.DataFrame:
+    """Snakemake's benchmarks, with the rule of each and when it ended: s, cpu_time, ended (s), max_rss (MiB), rule."""
+    found = [
+        pd.read_csv(path, sep="\t", na_values="-").assign(
+            rule=path.relative_to(folder).parts[0].removesuffix(".tsv"), ended=path.stat().st_mtime
+        )
         for path in map(Path, benchmarks)
         if path.is_file()
     ]
-    if not taken:
-        return {}
-    grouped = pd.concat(taken).fillna({"max_rss": 0.0}).groupby("rule")
+    if not found:
+        return pd.DataFrame(columns=["s", "cpu_time", "ended", "max_rss", "rule"])
+    # Of a job that is too short, Snakemake learns neither memory nor the processor's time.
+    return pd.concat(found).fillna({"max_rss": 0.0, "cpu_time": 0.0})
+
+
+def _rules(jobs: pd.DataFrame) -> dict[str, dict[str, float]]:
     return {
-        rule: {"jobs": len(group), "seconds": float(group["s"].sum()), "max_rss_mib": float(group["max_rss"].max())}
-        for rule, group in grouped
+        rule: {
+            "jobs": len(group),
+            "seconds": round(float(group["s"].sum()), 2),
+            "cpu_seconds": round(float(group["cpu_time"].sum()), 2),
+            "max_rss_mib": float(group["max_rss"].max()),
+        }
+        for rule, group in jobs.groupby("rule")
     }
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

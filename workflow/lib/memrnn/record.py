@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
+import fcntl
 import hashlib
+import io
 import json
 import logging
 import os
+import signal
+import socket
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
@@ -48,23 +53,73 @@ def generator(seed: int, *names: str, device: torch.device | str = "cpu") -> tor
 def write_atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; on success it is synced to disk and renamed to `path`.
 
-    On an exception nothing appears at `path` and the temporary file is removed.
+    The folder is synced as well, else a power cut could take the new name back. On an exception nothing appears at
+    `path` and the temporary file is removed.
+
+    Raises:
+        OSError: the system does not let it be written, the disk being full, for example; the message names `path`.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
+        _sync(temporary)
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{path}: cannot be written: {error.strerror or error}. Nothing new was left under this name; where the "
+            "disk is full or may not be written to, change that, and run again.",
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Some network file systems sync no folders; they have then nothing to wait for.
+        if error.errno != errno.EINVAL or not path.is_dir():
+            raise
+    finally:
+        os.close(handle)
+
+
+def seal_of(path: Path) -> Path:
+    """Where the checksum of a table or JSON file lies."""
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _seal(path: Path, written: Path) -> None:
+    """Write the checksum of `written`, which is about to become `path`, beside it, as sha256sum would.
+
+    It comes before the file that it is of: whoever sees the file sees its seal.
+    """
+    with write_atomic(seal_of(path)) as temporary:
+        temporary.write_text(f"{hashlib.sha256(written.read_bytes()).hexdigest()}  {path.name}\n")
+
+
+def _check_seal(path: Path, content: bytes, must: bool) -> None:
+    seal = seal_of(path)
+    if seal.is_file():
+        expected = f"{hashlib.sha256(content).hexdigest()}  {path.name}\n".encode()
+        fault = None if seal.read_bytes() == expected else f"has other contents than when {seal.name} was written"
+    else:
+        fault = f"comes without its checksum, {seal.name}" if must else None
+    if fault:
+        raise ValueError(f"{path}: {fault}; expected those of the stage that made it. Delete the file and run again.")
 
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
@@ -91,8 +146,60 @@ def prepare_process(threads: int) -> None:
             mallopt(M_MMAP_THRESHOLD, 2**25)  # all that older versions allow
 
 
+def told_to_stop() -> Callable[[], int | None]:
+    """From now on a signal TERM or INT is only noted, so that what is under way can be saved; a second one ends it all.
+
+    Returns:
+        a function that returns the number of the signal that came, or None.
+    """
+    came: list[int] = []
+    signals = (signal.SIGTERM, signal.SIGINT)
+
+    def note(number: int, frame: Any) -> None:
+        came.append(number)
+        for each in signals:
+            signal.signal(each, signal.SIG_DFL)
+
+    for each in signals:
+        signal.signal(each, note)
+    return lambda: came[0] if came else None
+
+
+def claim(folder: str | Path) -> TextIO:
+    """Make this process the only one to work in a folder, until it ends, however it ends, or closes what is returned.
+
+    A workflow that was killed may leave a job behind that works on; its successor must not write beside it. Where the
+    file system has no locks, nothing is checked.
+
+    Returns:
+        the lock's file, in the folder; to be closed before the folder is removed, which network file systems demand.
+    Raises:
+        ValueError: another process works there; the message names it.
+    """
+    path = Path(folder, "lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = open(path, "a+")  # noqa: SIM115 (closed by the end of the process)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        other = file.read().strip() or "unknown"
+        file.close()
+        raise ValueError(
+            f"{folder}: another process works here ({other}), perhaps left behind by a run that was killed. Wait until "
+            "it is done, or end it, and run again."
+        ) from error
+    except OSError:  # no locks here
+        pass
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.flush()
+    return file
+
+
 def save_arrays(path: str | Path, arrays: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> None:
     """Write named tensors and JSON-able metadata as one safetensors file, atomically, with a checksum over both."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     whole = {name: array.detach().cpu().contiguous() for name, array in arrays.items()}
@@ -100,7 +207,10 @@ def save_arrays(path: str | Path, arrays: Mapping[str, torch.Tensor], meta: Mapp
     # One entry: safetensors writes several in random order, and the same contents must give the same bytes.
     entry = json.dumps({"meta": text, "checksum": _checksum(whole, text)})
     with write_atomic(path) as temporary:
-        save_file(whole, temporary, metadata={"memrnn": entry})
+        try:
+            save_file(whole, temporary, metadata={"memrnn": entry})
+        except SafetensorError as error:  # what the system says is in the text alone
+            raise OSError(errno.EIO, str(error)) from error
 
 
 def _checksum(arrays: Mapping[str, torch.Tensor], text: str) -> str:
@@ -131,8 +241,11 @@ def load_arrays(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, An
             written = json.loads((file.metadata() or {})["memrnn"])
         if written["checksum"] != _checksum(arrays, written["meta"]):
             raise ValueError("contents that differ from those written")
-        return arrays, json.loads(written["meta"])
-    except (SafetensorError, LookupError, TypeError, ValueError, OSError) as error:
+        meta = json.loads(written["meta"])
+        if not isinstance(meta, dict):
+            raise TypeError(f"metadata that are no mapping but {type(meta).__name__}")
+        return arrays, meta
+    except (SafetensorError, LookupError, TypeError, ValueError, OSError, RecursionError) as error:
         raise ValueError(
             f"{path}: expected a whole safetensors file written by this project, found "
             f"{type(error).__name__}: {error}. Delete the file and run again."
@@ -140,40 +253,49 @@ def load_arrays(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, An
 
 
 def save_table(path: str | Path, frame: pd.DataFrame) -> None:
-    """Write a table as CSV, atomically, with nine significant digits (a float32 survives them unchanged)."""
+    """Write a table as CSV, atomically, with nine significant digits (a float32 survives them unchanged).
+
+    Its SHA-256 is written beside it: without, a table cut between two rows would still be a table.
+    """
     with write_atomic(path) as temporary:
         frame.to_csv(temporary, index=False, float_format="%.9g")
+        _seal(Path(path), temporary)
 
 
-def load_table(path: str | Path, columns: Sequence[str], may_be_empty: bool = False) -> pd.DataFrame:
-    """Read a CSV table and check that it has rows and all of `columns`.
+def load_table(
+    path: str | Path, columns: Sequence[str], may_be_empty: bool = False, sealed: bool = True
+) -> pd.DataFrame:
+    """Read a CSV table and check that it is as `save_table` wrote it, and has rows and all of `columns`.
 
     Args:
         may_be_empty: whether no rows will do; such a table comes with the columns asked for, whatever it has.
+        sealed: whether its checksum must lie beside it; a published copy may come without. One that does is checked.
     Raises:
-        ValueError: the file is missing, empty, not a table, or lacks a column; the message names file and columns.
+        ValueError: the file is missing, empty, not a table, has changed since it was written, or lacks a column; the
+            message names file and columns.
     """
     import pandas as pd
 
     path = Path(path)
     try:
-        frame = pd.read_csv(path)
-    except (OSError, UnicodeDecodeError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+        content = path.read_bytes()
+        frame = pd.read_csv(io.BytesIO(content))
+    except (OSError, ValueError) as error:  # pandas' own are ValueErrors
         raise ValueError(
             f"{path}: expected a CSV table with columns {', '.join(columns)}, found {type(error).__name__}: {error}. "
             "Delete the file and run again."
         ) from error
-    if frame.empty and may_be_empty:
-        return frame.reindex(columns=list(columns))
-    missing = [column for column in columns if column not in frame.columns]
+    nothing = frame.empty and may_be_empty
+    missing = [] if nothing else [column for column in columns if column not in frame.columns]
     if missing:
         raise ValueError(
             f"{path}: lacks the columns {', '.join(missing)}; found {', '.join(map(str, frame.columns))}. "
             "Delete the file and run again."
         )
-    if frame.empty:
+    if frame.empty and not nothing:
         raise ValueError(f"{path}: the table has no rows. Delete the file and run again.")
-    return frame
+    _check_seal(path, content, must=sealed)
+    return frame.reindex(columns=list(columns)) if nothing else frame
 
 
 KEYS = ("dataset", "cell", "curriculum", "phase", "seed")
@@ -214,23 +336,31 @@ def fingerprint(*parts: Any) -> str:
 
 
 def save_json(path: str | Path, value: Any) -> None:
-    """Write a value as JSON, atomically; NaN and infinities are refused because JSON has neither."""
+    """Write a value as JSON, atomically; NaN and infinities are refused because JSON has neither.
+
+    Its SHA-256 is written beside it.
+    """
     with write_atomic(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+        _seal(Path(path), temporary)
 
 
 def load_json(path: str | Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        ValueError: the file is missing or is not JSON.
+        ValueError: the file is missing, is not JSON, or has another checksum than the one beside it, if there is one.
     """
+    path = Path(path)
     try:
-        return json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
+        content = path.read_bytes()
+        value = json.loads(content)
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(
             f"{path}: expected a JSON file, found {type(error).__name__}: {error}. Delete the file and run again."
         ) from error
+    _check_seal(path, content, must=False)
+    return value
 
 
 def log_to(path: str | Path, name: str) -> logging.Logger:

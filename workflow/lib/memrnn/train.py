@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -121,6 +121,7 @@ def run(
     fingerprint: str,
     logger: logging.Logger,
     penalty: Penalty | None = None,
+    stop: Callable[[], int | None] = lambda: None,
 ) -> tuple[Networks, pd.DataFrame]:
     """Train an ensemble.
 
@@ -130,11 +131,14 @@ def run(
         folder: for checkpoints, see `checkpoints`; a run with the same `fingerprint` continues from the last one there.
         fingerprint: identifies everything that the numbers depend on.
         penalty: term added to each network's loss, (networks,), drawing from the given noise generators.
+        stop: asked before every step for the signal that has told this process to end, None to go on.
     Returns:
         the trained networks, and the training table with a row per network and logged step.
     Raises:
         NotFinite: a network's loss, or a weight about to be kept, is NaN or infinite; the message tells the last
             checkpoint, which stays in `folder`.
+        ValueError: a file in `folder` that the run would go on from is damaged or missing.
+        SystemExit: told to end; the state is saved, and the status is as if the signal had ended the process.
     """
     images = images.to(engine.device)
     update = Update(
@@ -152,6 +156,7 @@ def run(
     kept = None  # step of the last checkpoint
     if state.restore(folder, fingerprint):
         kept = state.step
+        _check_kept(folder, plan, kept, fingerprint)
         logger.info("continuing from the checkpoint at step %d of %d", state.step, plan.steps)
     logger.info(describe(engine))
     rate = None  # as last set
@@ -163,7 +168,8 @@ def run(
         keep = state.step in plan.checkpoints
         due = state.step % plan.log_every == 0 or state.step == plan.steps
         look = state.step % CHECK_EVERY == 0
-        save = keep or (look and time.monotonic() - saved > SAVE_EVERY)
+        signal = stop()
+        save = keep or (look and time.monotonic() - saved > SAVE_EVERY) or signal is not None
         if look or due or save:
             _check_losses(update, start, folder, kept)
         if save or state.step == plan.steps:
@@ -179,6 +185,9 @@ def run(
             kept, saved = state.step, time.monotonic()
         if state.step == plan.steps:
             break
+        if signal is not None:
+            logger.warning("told to end by signal %d; saved at step %d, to go on from there", signal, state.step)
+            raise SystemExit(128 + signal)
         dropped = plan.drop is not None and state.step >= plan.drop[0]
         if rate != (rate := plan.learning_rate * (plan.drop[1] if dropped else 1)):
             update.set_learning_rate(rate)
@@ -198,6 +207,19 @@ def checkpoints(folder: Path, steps: Sequence[int]) -> dict[str, Tensor]:
 
 def _checkpoint_path(folder: Path, step: int) -> Path:
     return folder / f"step{step}.safetensors"
+
+
+def _check_kept(folder: Path, plan: Plan, step: int, fingerprint: str) -> None:
+    """Refuse now what would be found at the end of the training: a checkpoint taken until `step` that is not whole."""
+    for path in (_checkpoint_path(folder, each) for each in plan.checkpoints if each <= step):
+        try:
+            _, meta = record.load_arrays(path)
+            if meta.get("fingerprint") != fingerprint:
+                raise ValueError(f"{path}: a checkpoint of another training.")
+        except ValueError as error:
+            raise ValueError(
+                f"{error} This training cannot go on without it: delete the folder {folder} to train from the start."
+            ) from error
 
 
 def _check_losses(update: Update, networks: Networks, folder: Path, kept: int | None) -> None:

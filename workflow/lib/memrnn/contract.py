@@ -1,0 +1,115 @@
+"""What the tables of a run hold: their columns, and the type of each; results/README.md says what they mean.
+
+More columns may follow. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+# Types: text, integer, number (finite), truth (True or False). One that ends in ? may be empty.
+NETWORK = {"dataset": "text", "cell": "text", "curriculum": "text", "phase": "text", "seed": "integer"}
+CLASS = {**NETWORK, "label": "integer"}
+PANEL = {"dataset": "text", "cell": "text", "curriculum": "text"}
+
+
+def _each(names: str, kind: str) -> dict[str, str]:
+    return dict.fromkeys(names.split(), kind)
+
+
+# A statistic is empty where too few networks learned, or where there is no spread to tell it from.
+TABLES: dict[str, Mapping[str, str]] = {
+    "extrapolation": {**CLASS, "delay": "integer", "accuracy": "number", "trials": "integer"}
+    | _each("false_response", "number"),
+    "slow_points": {**CLASS, **_each("search_steps", "integer"), **_each("speed distance", "number")}
+    | {"readout": "integer", "start_speed": "number", "start_trials": "integer", "start_readout": "integer"}
+    | {"nearest_distance": "number", "nearest_label": "integer"},
+    "training": {**NETWORK, "step": "integer"}
+    | _each("loss penalty response_accuracy null_accuracy", "number")
+    | {"classes": "integer", "current_steps": "integer", "alpha": "number"},
+    "scores": {**CLASS, **_each("nominal_accuracy extrapolation_score lifetime", "number")}
+    | _each("lifetime_censored learned", "truth"),
+    "correlation": {**PANEL, "predictor": "text", "search_steps": "integer", "target": "text"}
+    | _each("rho low high", "number?")
+    | _each("networks points left_out", "integer")
+    | _each("within_rho within_low within_high", "number?")
+    | _each("within_networks resamples", "integer"),
+    "backtrack": {**CLASS, "step": "integer", "speed": "number", "distance_to_next": "number?"}
+    | _each("readout parent search_steps", "integer")
+    | {"in_play": "truth", "introduced": "integer", "nearest_distance": "number", "nearest_label": "integer"}
+    | {"parent_distance": "number?"},
+    "confusion": {**CLASS, "other": "integer", "step": "integer", "confusion": "number", "trials": "integer"},
+    "formation": {**CLASS, "learned": "truth", "introduced": "integer", "appears": "integer?"}
+    | {"steps": "integer", "parent": "integer"}
+    | _each("parent_distance parent_speed_before parent_speed_after parent_speed_change", "number?")
+    | {"others_speed_change": "number?", "candidates": "integer", "most_confused": "integer?"}
+    | _each("confusion parent_confusion parent_expected parent_excess", "number?"),
+    "confusion_test": {**PANEL, **_each("excess p", "number?")}
+    | _each("classes classes_left_out networks resamples", "integer"),
+    "spectrum": {**CLASS, **_each("search_steps readout", "integer")}
+    | _each("leading_modulus leading_angle time_constant slow_modulus", "number")
+    | {"unstable": "integer", "near_unit": "number", "kind": "text", "kind_reason": "text"}
+    | _each("newton_speed newton_distance", "number")
+    | _each("newton_readout newton_steps", "integer")
+    | {"newton_slope": "number?", "newton_cut": "number", "fixed_unstable": "integer?"}
+    | {"relaxation_speed": "number", "relaxation_kept": "integer", "relaxation_readout": "integer"}
+    | {"window_speed": "number", **_each("drift diffusion slow_rate", "number?"), "direction": "text"}
+    | {"relaxation_end_speed": "number", "relaxation_unstable": "integer"},
+    "portraits": {**NETWORK, "what": "text", **_each("label trial step", "integer"), **_each("pc1 pc2 pc3", "number")},
+    "predictors": {**PANEL, "target": "text", "predictor": "text", "search_steps": "integer"}
+    | _each("rho low high over_speed over_nominal within_rho within_over_speed within_over_nominal", "number?")
+    | _each("error gain noise_gain", "number?")
+    | _each("networks points censored at_chance absorbing left_out within_networks resamples", "integer"),
+    "predictions": {"dataset": "text", "cell": "text", "panel": "text", "curriculum": "text"}
+    | {"seed": "integer", "label": "integer", "model": "text", "search_steps": "integer", "learned": "truth"}
+    | {"lifetime": "number", **_each("censored at_chance absorbing", "truth"), "predicted": "number?"},
+    "claims": {**_each("claim statement measure", "text"), **_each("value low high", "number?"), "verdict": "text"}
+    | {"panel": "text", "side": "text?", "holds": "truth?", **_each("networks left_out", "integer")},
+    "trial": {**PANEL, "step": "integer", "quantity": "text", "index": "integer", "value": "number"},
+}
+
+
+def faults(path: str | Path, columns: Mapping[str, str]) -> Iterator[str]:
+    """What is wrong with a table, in words; nothing if it keeps to its contract.
+
+    Args:
+        path: a CSV file.
+        columns: type of each column, as in `TABLES`. A table without rows needs no more than a header: its columns
+            are those of rows that it would have.
+    """
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, UnicodeDecodeError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+        yield f"expected a CSV table, found {type(error).__name__}: {error}"
+        return
+    if frame.empty:
+        return
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        yield f"lacks the columns {', '.join(missing)}; found {', '.join(frame.columns)}"
+    for name, kind in columns.items():
+        if name not in frame.columns:
+            continue
+        values, expected = frame[name], kind.removesuffix("?")
+        empty = values == ""
+        wrong = ~_fits(values, expected) & ~empty
+        if not kind.endswith("?"):
+            wrong |= empty
+        if wrong.any():
+            found = values[wrong].iloc[0] or "nothing"
+            yield f"column {name}: expected {expected} in every row, found {found} in row {int(np.argmax(wrong)) + 1}"
+
+
+def _fits(values: pd.Series, kind: str) -> pd.Series:
+    """Which texts are of a type."""
+    if kind == "text":
+        return values != ""
+    if kind == "truth":
+        return values.isin(["True", "False"])
+    numbers = pd.to_numeric(values, errors="coerce")
+    finite = pd.Series(np.isfinite(numbers.to_numpy(dtype=float)), index=values.index)
+    return finite if kind == "number" else finite & (numbers.round() == numbers)

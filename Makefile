@@ -86,6 +86,7 @@ test-cluster: setup
 bench: setup
 	$(VENV)/bin/python benchmarks/training.py $(ARGS)
 	$(VENV)/bin/python benchmarks/slow_points.py
+	$(VENV)/bin/python benchmarks/convnet.py
 
 equivalence: setup
 	$(VENV)/bin/python benchmarks/equivalence.py --cores $(CORES) $(ARGS)

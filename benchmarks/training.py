@@ -22,7 +22,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -126,12 +126,10 @@ def synthetic(pixels: int) -> ImageSet:
 
 def prepare(setting: str, task: Task, device: torch.device) -> Callable[[], None]:
     """A function that does one training step of `task` in the given setting."""
-    stage, images = Stage(CLASSES, task.steps), synthetic(task.pixels).to(device)
+    images = synthetic(task.pixels).to(device)
     start = nets.initial(task.cell, range(task.networks), task.pixels + 1, task.units, CLASSES + 1).to(device)
     if setting in ENGINES:
-        chosen = engine.choose({**ENGINES[setting], "device": device.type})
-        sizes = {"batch": task.batch, "min_delay": MIN_DELAY, "full_steps": task.steps, "learning_rate": RATE}
-        return partial(Update(start, images, chosen, "bench", **sizes), stage)
+        return engine_step(setting, start, images, task, device)
     if setting == "torch_nn":
         recurrent, linear = (task.pixels + 1, task.units), (task.units, CLASSES + 1)
         modules = [(LAYERS[task.cell](*recurrent).to(device), torch.nn.Linear(*linear).to(device)) for _ in start.seeds]
@@ -139,10 +137,25 @@ def prepare(setting: str, task: Task, device: torch.device) -> Callable[[], None
         logits = partial(layer_logits, modules)
     else:
         parameters, logits = list(start.parameters.values()), partial(plain_logits, start)
+    return plain_step(parameters, logits, start.seeds, images, task, device)
+
+
+def plain_step(
+    parameters: Iterable[Tensor], logits: Callable[[Tensor], Tensor], seeds: Sequence[int], images: ImageSet,
+    task: Any, device: torch.device,
+) -> Callable[[], None]:  # fmt: skip
+    """A function that does one training step on dense inputs under automatic differentiation.
+
+    Args:
+        parameters: to be trained.
+        logits: outputs before the logistic function, (networks, time, batch, outputs), of what `dense_inputs` fills.
+        task: a `Task`, or what has its batch, pixels and steps.
+    """
+    stage = Stage(CLASSES, task.steps)
     optimiser = torch.optim.Adam([values.requires_grad_() for values in parameters], lr=RATE, fused=True)
     split = images.offsets("train"), images.counts("train")
-    draws, noise = ([record.generator(seed, "bench", name, device=device) for seed in start.seeds] for name in STREAMS)
-    x = torch.empty(task.networks, task.steps, task.batch, task.pixels + 1, device=device)
+    draws, noise = ([record.generator(seed, "bench", name, device=device) for seed in seeds] for name in STREAMS)
+    x = torch.empty(len(seeds), task.steps, task.batch, task.pixels + 1, device=device)
 
     def step() -> None:
         drawn = trials.draw(draws, task.batch, stage, MIN_DELAY, *split)
@@ -154,7 +167,14 @@ def prepare(setting: str, task: Task, device: torch.device) -> Callable[[], None
     return step
 
 
-def peak(setting: str, task: Task, device: str) -> float:
+def engine_step(setting: str, start: Networks, images: ImageSet, task: Any, device: torch.device) -> Callable[[], None]:
+    """A function that does one training step of the engine; arguments as `plain_step`."""
+    chosen = engine.choose({**ENGINES[setting], "device": device.type})
+    sizes = {"batch": task.batch, "min_delay": MIN_DELAY, "full_steps": task.steps, "learning_rate": RATE}
+    return partial(Update(start, images, chosen, "bench", **sizes), Stage(CLASSES, task.steps))
+
+
+def peak(setting: str, task: Any, device: str, prepare: Callable[..., Callable[[], None]] = prepare) -> float:
     """Peak memory in MiB of this process, which should be a fresh one, after the first steps of training."""
     record.prepare_process(1)
     step = prepare(setting, task, torch.device(device))
@@ -197,8 +217,10 @@ def take_turns(steps: Mapping[str, Callable[[], None]], rounds: int, device: str
     return taken
 
 
-def measure(point: Point, memory: Mapping[tuple[Any, ...], float]) -> Iterator[dict[str, Any]]:
-    """Rows of the table for one point."""
+def measure(
+    point: Point, memory: Mapping[tuple[Any, ...], float], prepare: Callable[..., Callable[[], None]] = prepare
+) -> Iterator[dict[str, Any]]:
+    """Rows of the table for one point, whose steps `prepare` makes."""
     record.prepare_process(point.threads)
     steps = {setting: prepare(setting, point.task, torch.device(point.device)) for setting in point.settings}
     taken = take_turns(steps, point.rounds, point.device)

@@ -13,10 +13,12 @@ import torch
 
 from memrnn import networks as nets
 from memrnn import record, trials
+from memrnn.fronts import Convnet
 from memrnn.protocols import Stage
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "training.py"
 SEARCH = SCRIPT.with_name("slow_points.py")
+CONVNET = SCRIPT.with_name("convnet.py")
 CONTRACT = ["benchmark", "size", "cell", "setting", "networks", "threads", "device", "median_ms", "ratio", "peak_mib"]
 CPU = torch.device("cpu")
 
@@ -38,11 +40,13 @@ def asked(bench, **options) -> argparse.Namespace:
     return argparse.Namespace(**{**dict.fromkeys(("networks", "threads", "settings")), **defaults, **options})
 
 
+def as_the_engine_draws(drawn, noise, images, x):
+    """In place of `dense_inputs`, which draws the same in another order."""
+    x.copy_(trials.inputs(drawn, noise, images.train_images, images.mean, images.std, x.shape[1]).dense())
+
+
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_the_plain_step_and_the_exact_one_do_the_same_update(bench, cell, monkeypatch):
-    def as_the_engine_draws(drawn, noise, images, x):
-        x.copy_(trials.inputs(drawn, noise, images.train_images, images.mean, images.std, x.shape[1]).dense())
-
     started = []
     initial = nets.initial
     monkeypatch.setattr(bench.nets, "initial", lambda *sizes: started.append(initial(*sizes)) or started[-1])
@@ -228,3 +232,70 @@ def test_a_small_run_of_the_search_writes_its_table(tmp_path):
     assert {path.name for path in (tmp_path / "bench").iterdir()} == {
         f"slow_points.{kind}{seal}" for kind in ("csv", "json") for seal in ("", ".sha256")
     }
+
+
+# ------------------------------------------------------------------------------------------ the convolutional front end
+
+
+@pytest.fixture(scope="module")
+def bench_convnet(bench):
+    """The script as a module, under the name by which other processes find it."""
+    spec = importlib.util.spec_from_file_location("convnet", CONVNET)
+    sys.modules["convnet"] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["convnet"]
+
+
+@pytest.mark.parametrize("setting", ["plain", "plain_batched"])
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_torchs_layers_and_the_exact_engine_do_the_same_update(bench, bench_convnet, setting, cell, monkeypatch):
+    trained = []
+    plain_step = bench_convnet.plain_step
+    monkeypatch.setattr(bench_convnet, "plain_step", lambda own, *more: trained.extend(own) or plain_step(own, *more))
+    monkeypatch.setattr(bench, "dense_inputs", as_the_engine_draws)
+    front = Convnet((5, 8, 3), filters=(4, 6), kernel=3, dense=(7, 5), leak=0.2)
+    task = bench_convnet.Task(cell, networks=2, batch=6, units=9, front=front, steps=8)
+    plain, exact = (bench_convnet.prepare(each, task, CPU) for each in (setting, "exact"))
+    # The second update tells whether trials and noise go on alike. Filters have moved by other lengths by then, so that
+    # a number near 0 may be on the other side of the ReLU.
+    for near in (1e-5, 0.1):
+        plain()
+        exact()
+        ours = exact.func.networks
+        grads = ours.like({name: values.grad for name, values in ours.parameters.items()})
+        expected = [values for name, values in grads.parameters.items() if name not in front.parameter_names]
+        for network in range(2):
+            layers = bench_convnet.layers_of(grads, network)
+            for layer, size in ((0, 3 * 4), (3, 4 * 6)):
+                # A stored weight's gradient is divided like the weight; layers_of divided it again.
+                layers[layer].weight.data *= size
+            expected += layers.parameters()
+        assert len(trained) == len(expected)
+        for values, grad in zip(trained, expected, strict=True):
+            largest = grad.abs().max().item()
+            assert largest > 0
+            torch.testing.assert_close(values.grad, grad.detach(), rtol=0, atol=near * largest)
+
+
+def test_sizes_of_the_front_end_are_the_configurations(bench_convnet):
+    small, paper = (bench_convnet.task_of(size, "lstm", 1) for size in ("small", "paper"))
+    assert paper.front == Convnet((32, 32, 3), (128, 128, 128), 3, (2048, 2048, 1024), 0.2)
+    assert (paper.units, paper.batch, paper.steps, paper.pixels) == (512, 64, 20, 3072)
+    assert (small.units, small.batch, small.front.filters, small.front.dense) == (100, 32, (8, 8, 16), (256,))
+
+
+def test_a_small_run_behind_the_front_end_writes_its_table(tmp_path):
+    arguments = ["--sizes", "small", "--cells", "gru", "--settings", "bf16_shared", "--rounds", "1"]
+    printed = run_script(CONVNET, tmp_path, *arguments)
+    table = pd.read_csv(tmp_path / "bench" / "convnet.csv")
+    assert list(table.columns[: len(CONTRACT)]) == CONTRACT
+    assert list(table.setting) == ["plain", "bf16_shared"]
+    assert table.ratio.to_numpy() == pytest.approx((table.median_ms[0] / table.median_ms).to_numpy())
+    assert (table.low_ms <= table.median_ms).all() and (table.median_ms <= table.high_ms).all()
+    assert table[["pixels", "filters", "dense"]].drop_duplicates().values.tolist() == [[3072, "8 8 16", 256]]
+    assert {path.name for path in (tmp_path / "bench").iterdir()} == {
+        f"convnet.{kind}{seal}" for kind in ("csv", "json") for seal in ("", ".sha256")
+    }
+    assert table.peak_mib.between(50, 10000).all()  # torch alone takes hundreds
+    assert printed.count("gru") == 1

@@ -19,6 +19,7 @@ from memrnn import planning, record
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "benchmarks" / "equivalence.py"
 CONFIG = ROOT / "config" / "equivalence.yaml"
+CONVNET = ROOT / "config" / "equivalence_convnet.yaml"
 PANELS = tuple(itertools.product(("gru", "lstm"), ("vocu", "decu")))
 SEEDS = range(8)
 CLASSES = 3
@@ -345,6 +346,18 @@ def test_every_settings_configuration_is_valid(setting):
     assert set(itertools.product(merged["cells"], merged["protocols"])) == set(PANELS)
     assert merged["seeds"] == list(SEEDS)
     assert set(planning.ensembles(merged)["regularise"]) == set(PANELS)
+
+
+def test_the_convolutional_comparison_differs_in_the_engine_and_the_runs_name_alone():
+    configs = [equivalence.merged(CONVNET, setting) for setting in equivalence.SETTINGS]
+    assert {config.pop("run") for config in configs} == {f"equivalence_convnet_{each}" for each in equivalence.SETTINGS}
+    assert len({str(config.pop("engine")) for config in configs}) == len(configs)
+    assert all(config == configs[0] for config in configs)
+    assert configs[0]["network"]["front_end"] == "convnet"
+    # phases and budget that the comparison reads
+    assert set(planning.ensembles(configs[0])["regularise"]) == {("gru", "decu"), ("lstm", "decu")}
+    assert {"control", "centroid"} <= set(configs[0]["regularise"]["modes"])
+    assert configs[0]["claims"]["search_steps"] in configs[0]["slow_points"]["search_steps"]
 
 
 def test_settings_differ_in_the_engine_and_the_runs_name_alone():

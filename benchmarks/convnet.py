@@ -16,6 +16,7 @@ Prints one table, and writes results/bench/convnet.csv.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -62,7 +63,7 @@ class Task(NamedTuple):
 
     @property
     def pixels(self) -> int:
-        return self.front.pixels(0)
+        return math.prod(self.front.shape)
 
 
 def task_of(size: str, cell: str, networks: int) -> Task:
@@ -167,7 +168,7 @@ def main() -> None:
     memory = {} if options.no_memory else peaks(points, peak)
     rows = [row for point in tqdm(points, disable=None) for row in measure(point, memory, prepare)]
     sizes = {
-        "pixels": [row["front"].pixels(0) for row in rows],
+        "pixels": [math.prod(row["front"].shape) for row in rows],
         **{name: [" ".join(map(str, getattr(row["front"], name))) for row in rows] for name in ("filters", "dense")},
     }
     table = pd.DataFrame(rows).assign(**sizes)

@@ -266,6 +266,19 @@ def test_the_closed_jacobian_is_that_of_automatic_differentiation(cell, points):
 
 
 @BOTH
+def test_the_closed_jacobian_is_jacrev_of_a_step_point_by_point(cell):
+    weights, state, drive = random_weights(cell), random_state(cell, BATCH), random_drive(cell, BATCH)
+    found = cell.jacobian(weights.recurrent, state, drive)
+    for network in range(NETWORKS):
+        for point in range(BATCH):
+            own = weights.recurrent[network : network + 1], drive[network, point].view(1, 1, -1)
+            one = tuple(part[network, point].view(1, 1, -1) for part in state)
+            blocks = torch.func.jacrev(lambda one, own=own: cell.step(own[0], one, own[1]))(one)
+            rows = [torch.cat([block.view(UNITS, UNITS) for block in row], 1) for row in blocks]
+            torch.testing.assert_close(found[network, point], torch.cat(rows), rtol=0, atol=1e-13)
+
+
+@BOTH
 def test_the_jacobian_is_what_small_moves_of_the_state_do(cell):
     """Central differences, moving one number of one state at a time; rows are the next state, columns the state."""
     recurrent, state, drive = random_weights(cell).recurrent, random_state(cell, BATCH), random_drive(cell, 1)

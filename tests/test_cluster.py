@@ -382,5 +382,20 @@ def test_long_blocks_are_never_put_together(tmp_path):
     assert (training > 5 * 78).all()  # minutes that an LSTM of MNIST's size took, times the networks of a block
 
 
+@pytest.mark.parametrize(
+    ("stage", "long"),
+    [
+        ("backtrack", "search_steps: 10000000"),
+        ("spectrum", "newton_steps: 1000000"),
+        ("portraits", "delay: 1000, trials: 100000"),
+    ],
+)
+def test_every_stage_of_a_block_counts_in_what_is_put_together(tmp_path, smoke_jobs, stage, long):
+    (tmp_path / "long.yaml").write_text(f"{stage}: {{{long}}}\n")
+    jobs = asked(ROOT / "config" / "smoke.yaml", tmp_path / "long.yaml")
+    assert jobs[jobs.rule.str.endswith("_block")].group.isna().all()
+    assert set(smoke_jobs[smoke_jobs.rule.str.endswith("_block")].group) == {"block"}
+
+
 def test_a_gpu_is_asked_for_where_the_configuration_insists_on_one(smoke_jobs):
     assert set(smoke_jobs.gpu.dropna()) == {"0.0"}

@@ -94,6 +94,7 @@ def test_the_papers_front_end_by_hand():
     assert (pixels.inputs, pixels.shown, pixels.seconds) == (3073, 3073, 0)
     assert set(planning.front_seconds(config, 10, pixels).values()) == {0}
     assert set(planning.front_bytes(config, pixels).values()) == {0}
+    assert planning.updates(config, 10).keys() == planning.front_seconds(config, 10, pixels).keys()
     config["network"]["front_end"] = "convnet"
     found = planning.front(config["network"], 3072)
     assert (found.inputs, found.shown) == (1025, 3073)
@@ -125,7 +126,10 @@ def test_updates_of_the_default_run_by_hand():
         "train": 3 * 4000 * 32 * 20,
         "regularise": 3 * 500 * 32 * 20,
         "slow_points": 3 * 10_000 * 10,  # a point per class
+        "backtrack": 3 * 1000 * 10 * (21 + 9),  # shares of training, and VoCu's changes of the task
+        "spectrum": 10 * (200 * 20 + 1000 + 200 * 32 * 100),
         "extrapolate": 1000 * 100 * 10,
+        "portraits": 200 * 3 * 10,
     }
     # Four networks took 74.7 s on the processor of the measurements (docs/results/digits), LSTMs longer than GRUs.
     assert planning.seconds(3 * 4000 * 32 * 20, 4, 65, 100) == pytest.approx(74.7, rel=0.1)

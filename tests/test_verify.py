@@ -117,6 +117,30 @@ def test_a_checksum_beside_a_file_that_is_lost_or_another_is_found(run, name):
     ]
 
 
+def test_what_a_killed_job_was_writing_does_no_harm(run):
+    (run / "tables" / ".scores.x1y2.csv").write_text("half a ta")
+    (run / "train" / "gru-vocu" / ".seeds0.z3.safetensors").touch()
+    assert verify.check(run) == (6, [])
+
+
+@pytest.mark.parametrize("name", contract.TABLES)
+def test_only_tables_of_networks_followed_back_may_be_without_rows(run, name):
+    header = contract.NETWORK if name in ("backtrack", "confusion") else contract.TABLES[name]
+    record.save_table(run / "tables" / f"{name}.csv", pd.DataFrame(columns=list(header)))
+    finish(run)
+    found = [(fault.path, fault.found) for fault in verify.check(run)[1]]
+    allowed = name in ("backtrack", "confusion", "formation", "confusion_test")
+    assert found == ([] if allowed else [(f"tables/{name}.csv", "the table has no rows; expected some")])
+
+
+@pytest.mark.parametrize(("arguments", "status"), [(["--help"], 0), ([], 2), (["a", "b"], 2)])
+def test_help_and_wrong_arguments_are_not_taken_for_a_folder(arguments, status, capsys):
+    with pytest.raises(SystemExit) as ended:
+        verify.main(arguments)
+    assert ended.value.code == status
+    assert "usage: python -m memrnn.verify" in "".join(capsys.readouterr())
+
+
 def test_several_faults_are_all_told(run):
     (run / "figures" / "trial.png").unlink()
     flip(run / "tables" / "extrapolation.csv")
@@ -150,7 +174,10 @@ INVALID = {
         (TABLE.assign(accuracy="good").to_csv(index=False), "column accuracy: expected number.* good"),
         (TABLE.assign(accuracy=float("inf")).to_csv(index=False), "column accuracy: expected number.* inf"),
         ("", "expected a CSV table"),
+        (TABLE[:0].to_csv(index=False), "has no rows; expected some"),
     ],
+    "tables/backtrack.csv": [("dataset,cell,curriculum,phase\n", "lacks the columns seed")],
+    "tables/formation.csv": [(",".join(contract.NETWORK) + "\n", "lacks the columns label, learned")],
     "tables/unheard_of.csv": [("a\n1\n", "nothing is known of")],
     "train/gru-vocu/seeds0.safetensors": [("not one", "SafetensorError")],
     "figures/trial.png": [("not one", "UnidentifiedImageError")],

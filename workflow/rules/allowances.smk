@@ -47,7 +47,9 @@ def together(wildcards):
     seeds, units = len(BLOCKS[wildcards.seeds]), config["network"]["units"]
     seconds = 0
     for stage, updates in UPDATES.items():
-        networks = seeds * MODES.get(stage, sum(MODES.values()))
+        # Points are searched, and tests made, of networks of both stages; the others work on trained networks.
+        modes = sum(MODES.values()) if stage in ("slow_points", "extrapolate") else MODES.get(stage, MODES["train"])
+        networks = seeds * modes
         inputs = inputs_of(config[stage].get("batch"))
         seconds += planning.seconds(updates, networks, inputs, units, FRONT_SECONDS[stage])
     return "block" if seconds <= planning.SHORT_SECONDS else None

@@ -24,12 +24,7 @@ rule backtrack_block:
             "train",
             front=FRONT_BYTES["backtrack"],
         ),
-        runtime=by_size(
-            planning.minutes,
-            planning.BACKWARD * config["backtrack"]["search_steps"] * CLASSES * planning.most_checkpoints(config),
-            "train",
-            front=FRONT_SECONDS["backtrack"],
-        ),
+        runtime=by_size(planning.minutes, UPDATES["backtrack"], "train", front=FRONT_SECONDS["backtrack"]),
         gpu=GPUS,
     params:
         backtrack=lambda wildcards: {key: value for key, value in config["backtrack"].items() if key != "protocols"},

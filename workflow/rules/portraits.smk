@@ -22,12 +22,7 @@ rule portraits_block:
             "train",
             front=FRONT_BYTES["portraits"],
         ),
-        runtime=by_size(
-            planning.minutes,
-            config["portraits"]["delay"] * config["portraits"]["trials"] * CLASSES,
-            "train",
-            front=FRONT_SECONDS["portraits"],
-        ),
+        runtime=by_size(planning.minutes, UPDATES["portraits"], "train", front=FRONT_SECONDS["portraits"]),
         gpu=GPUS,
     params:
         portraits=config["portraits"],

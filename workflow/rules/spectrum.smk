@@ -19,18 +19,7 @@ rule spectrum_block:
         mem_mb=by_size(
             planning.megabytes, config["spectrum"]["noise_trials"] * CLASSES, "train", front=FRONT_BYTES["spectrum"]
         ),
-        runtime=by_size(
-            planning.minutes,
-            CLASSES
-            * (
-                config["spectrum"]["noise_trials"] * config["spectrum"]["noise_steps"]
-                + config["spectrum"]["relaxation_steps"]
-                # products of whole Jacobians
-                + config["spectrum"]["newton_steps"] * 32 * config["network"]["units"]
-            ),
-            "train",
-            front=FRONT_SECONDS["spectrum"],
-        ),
+        runtime=by_size(planning.minutes, UPDATES["spectrum"], "train", front=FRONT_SECONDS["spectrum"]),
         gpu=GPUS,
     params:
         spectrum=config["spectrum"],

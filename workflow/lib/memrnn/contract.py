@@ -72,22 +72,33 @@ TABLES: dict[str, Mapping[str, str]] = {
     "trial": {**PANEL, "step": "integer", "quantity": "text", "index": "integer", "value": "number"},
 }
 
+# Tables that need not have rows: where no network is followed back through training, or no vocabulary grows. Their
+# header then has these columns at least; a joined table has those of any block's.
+WITHOUT_ROWS: dict[str, Mapping[str, str]] = {
+    **dict.fromkeys(("backtrack", "confusion"), NETWORK),
+    **{name: TABLES[name] for name in ("formation", "confusion_test")},
+}
 
-def faults(path: str | Path, columns: Mapping[str, str]) -> Iterator[str]:
+
+def faults(
+    path: str | Path, columns: Mapping[str, str], without_rows: Mapping[str, str] | None = None
+) -> Iterator[str]:
     """What is wrong with a table, in words; nothing if it keeps to its contract.
 
     Args:
         path: a CSV file.
-        columns: type of each column, as in `TABLES`. A table without rows needs no more than a header: its columns
-            are those of rows that it would have.
+        columns: type of each column, as in `TABLES`.
+        without_rows: columns of the table where it has no rows, as in `WITHOUT_ROWS`; None if it must have some.
     """
     try:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, UnicodeDecodeError, pd.errors.EmptyDataError, pd.errors.ParserError) as error:
         yield f"expected a CSV table, found {type(error).__name__}: {error}"
         return
-    if frame.empty:
-        return
+    if frame.empty and without_rows is None:
+        yield "the table has no rows; expected some"
+    if frame.empty and without_rows is not None:
+        columns = without_rows
     missing = [name for name in columns if name not in frame.columns]
     if missing:
         yield f"lacks the columns {', '.join(missing)}; found {', '.join(frame.columns)}"

@@ -228,11 +228,11 @@ class Convnet(Front):
         return values
 
     def mean(self, parameters: Mapping[str, Tensor], seeds: Sequence[int], mean: float, std: float) -> Mean:
-        means = []
+        means, pixels = [], math.prod(self.shape)
         with torch.no_grad():
             for network, seed in enumerate(seeds):
                 own = {name: parameters[name][network : network + 1] for name in self.parameter_names}
-                noise = torch.randn(1, MEAN_FRAMES, self.pixels(0), generator=record.generator(seed, "held_input"))
+                noise = torch.randn(1, MEAN_FRAMES, pixels, generator=record.generator(seed, "held_input"))
                 first = own[self.parameter_names[0]]
                 means.append(self.features(own, (mean + std * noise).to(first)).mean(1, keepdim=True))
         return torch.cat(means)

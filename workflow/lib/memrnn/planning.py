@@ -16,6 +16,7 @@ from memrnn.budget import step_of
 # two measurements of a GRU's training step in float32 on one core: 90 ms for 128 trials of 20 steps with 784 pixels and
 # 200 units; 4.4 ms for 32 trials with 64 pixels and 100 units.
 BACKWARD = 3  # an update with its gradient costs as much as this many: forward, and backward twice that
+JACOBIAN_PRODUCTS = 32  # of whole Jacobians that one of Newton's steps is counted as
 SECONDS_PER_PRODUCT, SECONDS_PER_UNIT = 4.3e-11, 1.6e-8
 # Of a convolutional front end without gradient, from two measurements on one core: 128 frames with gradients took
 # 0.84 s in the paper's convolutions, 0.17 s in three of 16 filters.
@@ -81,17 +82,27 @@ def network(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def updates(config: Mapping[str, Any], classes: int) -> dict[str, int]:
-    """Time steps of single trials that a network does in a job, by stage; with gradients they count `BACKWARD` times.
+    """Time steps of single trials that a network does in a job, by stage; with gradients they count `BACKWARD` times,
+    and a product of whole Jacobians as a step for each column.
 
     Args:
         config: the merged configuration.
         classes: of the images.
     """
+    noise = config["spectrum"]
     training = {stage: config[stage]["steps"] * config[stage]["batch"] for stage in ("train", "regularise")}
     return {
         **{stage: BACKWARD * trials * config["task"]["steps"] for stage, trials in training.items()},
         "slow_points": BACKWARD * max(config["slow_points"]["search_steps"]) * classes,
+        "backtrack": BACKWARD * config["backtrack"]["search_steps"] * classes * most_checkpoints(config),
+        "spectrum": classes
+        * (
+            noise["noise_trials"] * noise["noise_steps"]
+            + noise["relaxation_steps"]
+            + noise["newton_steps"] * JACOBIAN_PRODUCTS * config["network"]["units"]
+        ),
         "extrapolate": max(config["extrapolate"]["delays"]) * config["extrapolate"]["trials"] * classes,
+        "portraits": config["portraits"]["delay"] * config["portraits"]["trials"] * classes,
     }
 
 

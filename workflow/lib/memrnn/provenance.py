@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import platform
 import re
@@ -13,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-
-from memrnn import record
 
 PACKAGES = ("numpy", "pandas", "safetensors", "scikit-learn", "scipy", "seaborn", "snakemake", "torch")
 
@@ -51,7 +51,8 @@ def collect(
     jobs = _jobs(benchmarks, Path(folder) / "benchmarks")
     return {
         "config": config,
-        "config_hash": record.fingerprint(config),
+        # Not `record.fingerprint`, which reads files that a setting happens to name.
+        "config_hash": hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(),
         "commit": _git(root, "rev-parse", "HEAD") if in_clone else None,
         "clean": _git(root, "status", "--porcelain") == "" if in_clone else None,
         "versions": versions(),

@@ -8,6 +8,7 @@ it: they differ from run to run, and no result depends on them.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import sys
 import zlib
@@ -24,7 +25,10 @@ from memrnn import contract, record
 MANIFEST = "manifest.csv"
 COLUMNS = ("path", "bytes", "sha256")
 NOT_LISTED = ("logs", "benchmarks", "report.html", MANIFEST)  # first parts of paths
-PROVENANCE = ("config", "config_hash", "commit", "versions", "machine", "devices", "started", "ended", "rules")
+PROVENANCE = (
+    *("config", "config_hash", "commit", "clean", "versions", "machine", "threads", "devices"),
+    *("started", "ended", "rules"),
+)
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,10 @@ def check(folder: str | Path) -> tuple[int, list[Fault]]:
     seals = {record.seal_of(name).as_posix() for name in [*map(Path, known), Path(MANIFEST)]}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
-        # What training saves on its way lies in folders of its own while it is under way.
-        if path.is_file() and name.parts[0] not in NOT_LISTED and name.as_posix() not in known | seals:
+        # What training saves on its way lies in folders of its own while it is under way. A name that begins with a dot
+        # is that of a file whose writing was killed; nothing reads it.
+        passed = name.parts[0] in NOT_LISTED or name.name.startswith(".")
+        if path.is_file() and not passed and name.as_posix() not in known | seals:
             faults.append(Fault(name.as_posix(), "extra", "not in the manifest"))
     wrong = {fault.path for fault in faults if fault.kind != "extra"}
     return len(known) - len(wrong), sorted(faults, key=lambda fault: fault.path)
@@ -114,7 +120,7 @@ def invalid(path: Path) -> Iterator[str]:
         if path.stem not in contract.TABLES:
             yield f"a table that nothing is known of; expected one of {', '.join(contract.TABLES)}"
         else:
-            yield from contract.faults(path, contract.TABLES[path.stem])
+            yield from contract.faults(path, contract.TABLES[path.stem], contract.WITHOUT_ROWS.get(path.stem))
     try:
         if path.suffix == ".safetensors":
             record.load_arrays(path)
@@ -142,20 +148,20 @@ ADVICE = {
 
 def main(arguments: Sequence[str]) -> int:
     """Print what is right and what is wrong of the run's folder, and what to do; exit status 0 if all is right."""
-    if len(arguments) != 1:
-        print(__doc__, file=sys.stderr)
-        return 2
+    parser = argparse.ArgumentParser(prog="python -m memrnn.verify", description=main.__doc__)
+    parser.add_argument("run", type=Path, help="folder of the run, results/<run>")
+    run = parser.parse_args(arguments).run
     try:
-        right, faults = check(arguments[0])
+        right, faults = check(run)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
     for fault in faults:
         print(f"{fault.kind:8} {fault.path}: {fault.found}")
     if not faults:
-        print(f"{arguments[0]}: all {right} files are right")
+        print(f"{run}: all {right} files are right")
         return 0
-    print(f"{arguments[0]}: {right} files are right, {len(faults)} faults")
+    print(f"{run}: {right} files are right, {len(faults)} faults")
     kinds = {"changed" if fault.kind == "invalid" else fault.kind for fault in faults}
     for kind, text in ADVICE.items():
         if kind in kinds:

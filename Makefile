@@ -40,7 +40,7 @@ help:
 	@echo "make test        set up, run lint and all tests; ARGS='-k train' goes to pytest"
 	@echo "make test-cluster"
 	@echo "                 only the tests on a Slurm that they start, and on a stand-in for another scheduler"
-	@echo "make bench       time training and search against plain loops; on a quiet machine"
+	@echo "make bench       time training, also behind the front end, and search against plain loops; on a quiet machine"
 	@echo "make equivalence train under each of the engine's settings and compare; an hour or more"
 	@echo "make setup       only make $(VENV) and install requirements.lock into it"
 	@echo "make lock        write requirements.lock anew from pyproject.toml"

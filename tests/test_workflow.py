@@ -584,9 +584,7 @@ def test_one_core_gives_the_same_bytes_as_two(smoke_run, tmp_path):
     results = clone / "results" / "smoke"
     before = {path: path.stat().st_mtime_ns for path in results.rglob("*")}
     again = [f"results/smoke/train/{trained}/seeds0-1.safetensors" for trained in ("gru-vocu", "lstm-nacu")]
-    targets = [
-        f"results/smoke/{name}" for name in ("tables/claims.csv", "tables/predictors.csv", "tables/portraits.csv")
-    ]
+    targets = [f"results/smoke/tables/{name}.csv" for name in ("claims", "predictors", "portraits", "training")]
     done = snakemake(clone, "--cores", "1", *targets, "--forcerun", *again, *SMOKE)
     assert done.returncode == 0, done.stdout
     assert not re.search(r"^figures  results", done.stdout, re.MULTILINE)  # no summary after a part of a run

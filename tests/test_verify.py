@@ -241,6 +241,7 @@ def test_the_smoke_run_is_right_and_everything_in_it_is_listed(smoke_run):
 
 
 def test_make_verifies_the_run_of_the_configuration():
-    command = ["make", "--dry-run", "--always-make", "verify", "CONFIG=config/smoke.yaml", f"VENV={sys.prefix}"]
+    command = ["make", "--no-print-directory", "--dry-run", "--always-make", "verify"]
+    command += ["CONFIG=config/smoke.yaml", f"VENV={sys.prefix}"]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert told.splitlines()[-1].split()[1:] == ["-m", "memrnn.verify", "results/smoke"]

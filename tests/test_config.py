@@ -424,6 +424,19 @@ def test_each_rule_refuses(path, value, message):
     assert any(re.search(message, line) for line in lines), lines
 
 
+CONVNET = {"filters": [4, 4, 4, 4], "kernel": 3, "dense": [8], "leak": 0.1}
+
+
+@pytest.mark.parametrize(("source", "most"), [("digits", 3), ("mnist", 4), ("cifar10", 5)])
+def test_images_are_large_enough_for_every_convolution(source, most):
+    deep = {"units": 10, "front_end": "convnet", "convnet": CONVNET | {"filters": [4] * (most + 1)}}
+    line, *others = problems(changed(("dataset.source", source), ("network", deep)))
+    assert f"network.convnet.filters: found {[4] * (most + 1)}; allowed: {most} convolutions or fewer" in line
+    assert not others
+    for fits in (deep | {"convnet": CONVNET | {"filters": [4] * most}}, deep | {"front_end": "pixels"}):
+        config.validate(changed(("dataset.source", source), ("network", fits)), SCHEMA_PATH)
+
+
 def test_one_fault_makes_one_problem():
     # a fault told twice would hide the others; left out are changes at which several keys truly no longer fit
     several = {

@@ -60,6 +60,7 @@ def digits() -> images.ImageSet:
 
 def test_digits_are_whole_balanced_and_split(digits):
     assert (digits.name, digits.shape, digits.classes) == ("digits", (8, 8, 1), tuple("0123456789"))
+    assert sources.SHAPES["digits"] == digits.shape
     assert len(digits.test_labels) == 397
     counts = digits.counts("train")
     _, labels = load_digits(return_X_y=True)
@@ -190,7 +191,7 @@ def test_an_unknown_source_is_refused():
 
 
 def test_sources_and_their_classes_have_the_same_registry_keys():
-    assert dataset.SOURCES.keys() == sources.CLASSES.keys() == sources.PIXELS.keys()
+    assert dataset.SOURCES.keys() == sources.CLASSES.keys() == sources.SHAPES.keys()
 
 
 # ---------------------------------------------------------------- folders

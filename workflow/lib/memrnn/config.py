@@ -20,7 +20,7 @@ from jsonschema import Draft202012Validator, ValidationError, validators
 
 from memrnn.budget import step_of
 from memrnn.downloads import COLLECTIONS, given
-from memrnn.sources import class_names
+from memrnn.sources import SHAPES, class_names
 
 TYPE_NAMES = {
     "integer": "a whole number",
@@ -219,6 +219,20 @@ def _check_data_dir(config: Mapping[str, Any]) -> Iterator[Problem]:
         yield "dataset.data_dir", data_dir, f"null, to download, or a folder with the files of {source}. {error}"
 
 
+def _check_front_end(config: Mapping[str, Any]) -> Iterator[Problem]:
+    network, shape = config["network"], SHAPES[config["dataset"]["source"]]
+    if network["front_end"] != "convnet" or shape is None:
+        return
+    filters, most = network["convnet"]["filters"], min(shape[:2]).bit_length() - 1
+    if len(filters) > most:
+        yield (
+            "network.convnet.filters",
+            filters,
+            f"{most} convolutions or fewer, because each halves height and width of the images, "
+            f"{shape[0]} x {shape[1]} pixels",
+        )
+
+
 def _check_task(config: Mapping[str, Any]) -> Iterator[Problem]:
     steps, delay = config["task"]["steps"], config["task"]["min_delay"]
     if delay >= steps:
@@ -386,6 +400,7 @@ def _check_distances(config: Mapping[str, Any]) -> Iterator[Problem]:
 CHECKS: dict[Callable[[Mapping[str, Any]], Iterator[Problem]], tuple[str, ...]] = {
     _check_dataset: ("dataset",),
     _check_data_dir: ("dataset",),
+    _check_front_end: ("dataset.source", "network"),
     _check_task: ("task",),
     _check_shared_frames: ("engine.shared_frames", "task.steps", "train.batch", "regularise.batch"),
     _check_learning_rate_drop: ("train.learning_rate_drop",),

@@ -18,12 +18,14 @@ SPLITS = ("train", "test")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
-# Numbers per image, to guess a job's size by. A folder's are not known before they are read: taken as 32 x 32 x 3.
-PIXELS: dict[str, int] = {
-    "digits": 64,
-    **{name: math.prod(each.shape) for name, each in COLLECTIONS.items()},
-    "folder": 32 * 32 * 3,
+# (height, width, channels) of an image; a folder's is not known before its images are read.
+SHAPES: dict[str, tuple[int, int, int] | None] = {
+    "digits": (8, 8, 1),
+    **{name: (*each.shape[:2], *(each.shape[2:] or (1,))) for name, each in COLLECTIONS.items()},
+    "folder": None,
 }
+# Numbers per image, to guess a job's size by.
+PIXELS: dict[str, int] = {name: math.prod(shape or (32, 32, 3)) for name, shape in SHAPES.items()}
 
 
 def folder_tree(folder: str | Path) -> dict[str, dict[str, list[Path]]]:

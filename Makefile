@@ -76,10 +76,10 @@ watch: setup
 smoke: CONFIG = config/smoke.yaml
 smoke: reproduce
 
-# One thread per worker: two workers on two cores, without the libraries' own threads in each other's way.
-# Files in the order of their names: by default those with few tests come last, and these take longest.
+# One thread per worker. Three workers on two cores, since some tests wait for a scheduler; whole files in the order of
+# tests/conftest.py, the longest first.
 test: setup
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-cluster: setup
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q tests/test_cluster.py $(ARGS)

@@ -25,6 +25,14 @@ PARTS = ("Snakefile", "config", "envs", "workflow")
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
 
+# Begun first, for they take longest: what waits for a scheduler's processes and what runs the workflow again and again.
+LONGEST = ("test_cluster.py", "test_reruns.py", "test_workflow.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(LONGEST)))
+
 
 def snakemake(clone: Path, *arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
     """Run Snakemake in a clone as a user would; returns what it printed, whatever its exit status."""

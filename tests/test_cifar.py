@@ -75,6 +75,8 @@ def as_published(files: dict[str, bytes]) -> list[tuple[tarfile.TarInfo, bytes]]
 
 
 SOUND = packed(*as_published(FILES))
+LONG_NAME, _ = member("././@LongLink", b"a", type=tarfile.GNUTYPE_LONGNAME)
+LONG_NAMES = gzip.compress((LONG_NAME.tobuf(tarfile.GNU_FORMAT) + b"a".ljust(512, b"\0")) * 900)
 
 
 def tarball(files: dict[str, bytes] = FILES, content: bytes = SOUND) -> Tarball:
@@ -284,10 +286,11 @@ def test_a_wrong_batch_is_refused_with_expected_and_found(data_dir, content, mes
             r"lacks data_batch_1\.bin; expected",
         ),
         (packed(*as_published(FILES)[:-2], member(FIRST, type=tarfile.DIRTYPE)), r"lacks data_batch_1\.bin; expected"),
+        (LONG_NAMES, r"cannot be read or unpacked \(RecursionError"),
     ],
     ids=[
         *("empty", "page", "unpacked", "no tar", "truncated", "damaged", "nothing in it", "one of three"),
-        *("symbolic link", "hard link", "folder"),
+        *("symbolic link", "hard link", "folder", "chain of long names"),
     ],
 )
 def test_a_wrong_archive_is_refused_by_name(data_dir, content, message):

@@ -62,11 +62,70 @@ def test_the_default_configuration_is_valid():
     "name", sorted(path.name for path in (ROOT / "config").glob("*.yaml") if path.stem != "config")
 )
 def test_every_override_is_valid_on_top_of_the_default(name):
-    # merged as Snakemake merges --configfile over the default
-    merged = load_configfile(ROOT / "config/config.yaml")
-    update_config(merged, load_configfile(ROOT / "config" / name))
+    merged = overridden(name)
     config.validate(merged, SCHEMA_PATH)
     assert merged["run"] != DEFAULT["run"]  # an override must not write over the default run's results
+
+
+def overridden(name: str) -> dict:
+    """The default with a file of overrides, merged as Snakemake merges --configfile."""
+    merged = load_configfile(ROOT / "config/config.yaml")
+    update_config(merged, load_configfile(ROOT / "config" / name))
+    return merged
+
+
+RATE_DROP = "train.learning_rate_drop"
+PAPER = {  # what the paper says of each data set; where its two agree, once
+    "paper_mnist.yaml": {
+        "dataset.source": "mnist",
+        "network": {"units": 200, "front_end": "pixels"},
+        "train": {"steps": 140_000, "batch": 128, "learning_rate": 1e-5},
+        RATE_DROP: {"start": 120, "out_of": 140, "factor": 0.1},
+        "protocol_settings.vocu": {"starts": [0, 8, 16, 26, 36, 48, 62, 78, 98], "out_of": 140},
+        "protocol_settings.decu": {"starts": [0, 20, 30, 40, 50, 60, 70, 80], "out_of": 140},
+        "protocol_settings.recu": {"starts": [0, 20, 30, 40, 60], "out_of": 140},
+        "regularise": {"steps": 5000, "batch": 128, "learning_rate": 1e-5, "strength": 1e-3},
+        "engine": {"precision": "bfloat16", "shared_frames": 64},  # not the paper's; docs/engine.md
+    },
+    "paper_cifar10.yaml": {
+        "dataset.source": "cifar10",
+        "network": {"units": 512, "front_end": "convnet"},
+        "network.convnet": {"filters": [128] * 3, "kernel": 3, "dense": [2048, 2048, 1024], "leak": 0.2},
+        "train": {"steps": 300_000, "batch": 64, "learning_rate": 1e-4},
+        RATE_DROP: {"start": 280, "out_of": 300, "factor": 0.1},
+        "protocol_settings.vocu": {"starts": list(range(0, 270, 30)), "out_of": 300},
+        "protocol_settings.decu": {"starts": [0, 100, 120, 140, 160, 180, 200, 220], "out_of": 300},
+        "protocol_settings.recu": {"starts": [0, 20, 30, 40, 60], "out_of": 300},
+        "regularise": {"steps": 5000, "batch": 64, "learning_rate": 1e-4, "strength": 1e-2},
+        "engine": {"precision": "float32", "shared_frames": None},
+    },
+}
+BOTH = {
+    "": {"cells": ["gru", "lstm"], "protocols": ["vocu", "decu"]},
+    "task.steps": 20,
+    "protocol_settings.vocu.values": list(range(2, 11)),
+    "protocol_settings.decu.values": list(range(6, 21, 2)),
+    "protocol_settings.recu.values": [0, 0.25, 0.5, 0.75, 1],
+    "protocol_settings.nacu.values": [],
+    "slow_points": {"noise_steps": 14, "learning_rate": 1e-3},
+    "slow_points.noise_scale": pytest.approx(1 / 3),
+    "slow_points.learning_rate_drop": {"step": 40_000, "factor": 0.1},
+    "regularise": {"modes": ["control", "centroid", "slow_points"], "noise_draws": 10, "search_steps": 100_000},
+    "claims.search_steps": 100_000,
+}
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_papers_settings_are_the_papers(name):
+    merged = overridden(name)
+    for path, expected in [*BOTH.items(), *PAPER[name].items()]:
+        found = merged
+        for key in filter(None, path.split(".")):
+            found = found[key]
+        if isinstance(expected, dict):
+            found = {key: found[key] for key in expected}
+        assert found == expected, path
+    assert len(merged["seeds"]) == {"paper_mnist.yaml": 10, "paper_cifar10.yaml": 5}[name]
 
 
 def test_planning_does_not_import_torch():

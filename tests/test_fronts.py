@@ -217,15 +217,21 @@ def test_outputs_and_gradients_are_those_of_dense_frames(cell, shared, images):
         torch.testing.assert_close(ours.parameters[name].grad, values.grad, rtol=1e-8, atol=1e-11)
 
 
-def test_every_frame_passes_the_front_end_once(images, monkeypatch):
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_every_frame_passes_the_front_end_once_and_in_the_precision_of_the_engine(images, monkeypatch, precision):
     taken = []
     forward_ = Convnet._forward
-    monkeypatch.setattr(Convnet, "_forward", lambda self, x, *more: taken.append(len(x)) or forward_(self, x, *more))
+
+    def noted(self, frames, kernels, dense, products):
+        taken.append((len(frames), products))
+        return forward_(self, frames, kernels, dense, products)
+
+    monkeypatch.setattr(Convnet, "_forward", noted)
     for shared, frames in ((None, 5 * 8), (24, 24 + 5)):
-        update = update_of(networks_of(), images, Engine(CPU, torch.float32, shared))
+        update = update_of(networks_of(), images, Engine(CPU, precision, shared))
         taken.clear()
         update(FULL)
-        assert taken == [frames] * len(SEEDS)
+        assert taken == [(frames, precision)] * len(SEEDS)
 
 
 def update_of(start: Networks, images: ImageSet, engine: Engine = EXACT, penalty=None, rate: float = 1e-3) -> Update:

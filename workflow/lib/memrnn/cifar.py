@@ -69,8 +69,8 @@ def _members(path: Path, batches: Sequence[Batch], record: int) -> dict[str, tup
                     found[name] = (f"{path}: {name}", tar.extractfile(member).read(sizes[name]))
                     if len(found) == len(sizes):
                         break
-    # a damaged header makes tarfile raise ValueError and its kin, too
-    except (OSError, EOFError, ValueError, OverflowError, zlib.error, tarfile.TarError) as error:
+    # a damaged header makes tarfile raise ValueError and its kin, too, and a long chain of headers RecursionError
+    except (OSError, EOFError, ValueError, OverflowError, RecursionError, zlib.error, tarfile.TarError) as error:
         raise ValueError(
             f"{path}: cannot be read or unpacked ({type(error).__name__}: {error}); expected a tar archive packed with "
             f"gzip that has {', '.join(sizes)}. Fetch it again."

@@ -25,7 +25,7 @@ ON_CLUSTER = $(filter-out default,$(PROFILE))
 # The run's name, from the same files in the same order as Snakemake reads them; known once the environment exists.
 RUN = $(shell $(VENV)/bin/python -c 'import sys, yaml; print([c["run"] for c in map(yaml.safe_load, map(open, sys.argv[1:])) if "run" in c][-1])' config/config.yaml $(CONFIG))
 
-.PHONY: help setup reproduce verify watch smoke test test-cluster bench equivalence lock clean
+.PHONY: help setup reproduce verify watch smoke test test-cluster test-all bench equivalence lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -37,9 +37,10 @@ help:
 	@echo "make verify      whether a finished run is whole and as it was written; CONFIG= as for reproduce"
 	@echo "make watch       how far a run is, in another terminal; CONFIG= likewise"
 	@echo "make smoke       the same workflow in about a minute, on tiny settings"
-	@echo "make test        set up, run lint and all tests; ARGS='-k train' goes to pytest"
+	@echo "make test        set up, run lint and the tests; ARGS='-k train' goes to pytest"
 	@echo "make test-cluster"
-	@echo "                 only the tests on a Slurm that they start, and on a stand-in for another scheduler"
+	@echo "                 the tests of the cluster profiles, on a Slurm that they start and on stand-ins for others"
+	@echo "make test-all    both of them"
 	@echo "make bench       time training, also behind the front end, and search against plain loops; on a quiet machine"
 	@echo "make equivalence train under each of the engine's settings and compare; an hour or more"
 	@echo "make setup       only make $(VENV) and install requirements.lock into it"
@@ -76,13 +77,19 @@ watch: setup
 smoke: CONFIG = config/smoke.yaml
 smoke: reproduce
 
-# One thread per worker. Three workers on two cores, since some tests wait for a scheduler; whole files in the order of
-# tests/conftest.py, the longest first.
+# One thread per worker: two workers on two cores, without the libraries' own threads in each other's way. Whole files, in
+# the order of tests/conftest.py, the longest first.
+PYTEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q
+TWO = -n 2 --dist loadfile --no-loadscope-reorder
+
 test: setup
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PYTEST) $(TWO) --ignore tests/test_cluster.py $(ARGS)
 
 test-cluster: setup
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q tests/test_cluster.py $(ARGS)
+	$(PYTEST) tests/test_cluster.py $(ARGS)
+
+test-all: setup
+	$(PYTEST) $(TWO) $(ARGS)
 
 bench: setup
 	$(VENV)/bin/python benchmarks/training.py $(ARGS)

@@ -89,8 +89,8 @@ class Block:
         return self.server.run(stage, self.job(stage), self.printed, alarm)
 
     def results(self) -> dict[str, str]:
-        """SHA-256 of every file but the log; no other is left over."""
-        files = {path for path in self.folder.rglob("*") if path.is_file() and path.name != "log"}
+        """SHA-256 of every file but the log and its lock, which these jobs' ends leave; no other is left over."""
+        files = {path for path in self.folder.rglob("*") if path.is_file() and path.name not in ("log", "log.lock")}
         return {str(path.relative_to(self.folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
@@ -163,23 +163,27 @@ def test_a_search_killed_at_random_moments_ends_with_the_same_bits(block, undist
     assert of_stage(block.results(), "slow_points") == of_stage(undisturbed[1], "slow_points")
 
 
-def test_a_second_process_does_not_train_beside_one_that_was_left_behind(block, server, undisturbed):
-    """As when Snakemake was killed, its job lives on, and the workflow is started again."""
-    with server.started("train", block.job("train"), block.printed) as first:
+@pytest.mark.parametrize("stage", ["train", "slow_points"])
+def test_nothing_is_done_beside_a_process_that_was_left_behind(block, server, undisturbed, stage):
+    """As when Snakemake was killed, its job lives on, and the workflow is started again, with other settings maybe."""
+    if stage == "slow_points":
+        block.folder.mkdir()
+        shutil.copy(undisturbed[0].folder / "train.safetensors", block.folder)
+    with server.started(stage, block.job(stage), block.printed) as first:
         until = time.monotonic() + 120
-        while "steps/s" not in block.log:
+        while not block.log:
             assert time.monotonic() < until, block.printed.read_text()
-            time.sleep(0.01)
+            time.sleep(0.001)
         os.kill(first.pid, signal.SIGSTOP)
-        second = Block(block.folder.with_name("second"), block.images, server)
-        job = second.job("train") | {"output": block.job("train")["output"]}
-        assert server.run("train", job, second.printed) == 1
-        assert f"another process works here (process {first.pid} on " in second.log
+        (block.folder / "log").unlink()  # as Snakemake does before it starts a job again
+        assert block.run(stage) == 1
+        assert f"another process does this job (process {first.pid} on " in block.log
+        assert not [name for name in block.results() if name.startswith(f"{stage}.") and name != "train.safetensors"]
         os.kill(first.pid, signal.SIGCONT)
         first.join(120)
         assert first.exitcode == 0
-    assert server.run("train", job, second.printed) == 0  # it had to wait for its turn, no longer
-    assert block.results() == of_stage(undisturbed[1], "train")
+    assert server.run(stage, block.job(stage), block.printed) == 0  # it had to wait for its turn, no longer
+    assert of_stage(block.results(), stage) == of_stage(undisturbed[1], stage)
 
 
 # ------------------------------------------------------------------------------------------------ disks and folders

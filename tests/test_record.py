@@ -3,10 +3,13 @@
 import json
 import logging
 import os
+import socket
 import stat
 import subprocess
 import sys
+import time
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -306,6 +309,28 @@ def test_a_log_goes_to_its_file_and_to_standard_error(tmp_path, monkeypatch, cap
     assert [line[20:] for line in path.read_text().splitlines()] == ["second"]
     assert [line[20:] for line in capsys.readouterr().err.splitlines()] == ["first 1", "second"]
     logging.getLogger("memrnn.stage").handlers.clear()
+
+
+def test_two_processes_never_do_the_same_job(tmp_path):
+    path, lock = tmp_path / "a.log", tmp_path / "a.log.lock"
+    code = f"from memrnn.record import log_to\nlog_to({str(path)!r}, 'stage').info('begun')\ninput()\n"
+    run = partial(subprocess.Popen, [sys.executable, "-c", code], cwd=LIBRARY, text=True, stdin=subprocess.PIPE)
+    with run() as first:
+        while not path.exists() or "begun" not in path.read_text():
+            assert first.poll() is None
+            time.sleep(0.01)
+        path.unlink()  # as Snakemake does before it starts a job again
+        with run() as second:
+            second.communicate("\n")
+        assert second.returncode == 1
+        reason = f"a.log.lock: another process does this job (process {first.pid} on {socket.gethostname()})"
+        assert reason in path.read_text()
+        first.kill()
+    with run() as third:  # however the first ended
+        third.communicate("\n")
+    assert third.returncode == 0
+    assert "begun" in path.read_text()
+    assert not lock.exists()
 
 
 def test_an_uncaught_exception_reaches_the_log(tmp_path):

@@ -129,7 +129,7 @@ def test_a_run_killed_at_every_turn_ends_with_the_same_bits(undisturbed, tmp_pat
         assert snakemake(clone, *TINY, "--unlock").returncode == 0
         done = snakemake(clone, *TINY, TABLE)
         assert done.returncode == 1
-        assert f"another process works here (process {orphan} on " in done.stdout  # the log of a failed job is shown
+        assert f"another process does this job (process {orphan} on " in done.stdout  # the log of a failed job is shown
 
     with started(clone, TABLE) as run:
         wait_for(clone, TRAIN_LOG, "continuing from the checkpoint at step ")
@@ -187,10 +187,14 @@ def test_a_results_folder_that_may_not_be_written_to_is_named(tmp_path):
         assert list((clone / "results").iterdir()) == []
 
 
-def test_a_run_of_another_name_touches_nothing_of_the_first(undisturbed):
-    done = snakemake(undisturbed, "--summary", *TINY, "--config", "run=other")
+def test_a_run_of_another_name_touches_nothing_of_the_first(undisturbed, tmp_path):
+    clone = shutil.copytree(undisturbed, tmp_path / "clone", symlinks=True)
+    before = {path: path.stat().st_mtime_ns for path in (clone / RESULTS).rglob("*")}
+    done = snakemake(clone, TABLE.replace("tiny", "other"), *TINY, "--config", "run=other")
     assert done.returncode == 0, done.stdout
-    rows = [line.split("\t") for line in done.stdout.splitlines() if "\t" in line]
-    files = [row[rows[0].index("output_file")] for row in rows[1:]]
-    assert len(files) > 30
-    assert all(file.startswith("results/other/") for file in files)
+    assert {path: path.stat().st_mtime_ns for path in (clone / RESULTS).rglob("*")} == before
+    made = results(clone)
+    first = {name: digest for name, digest in made.items() if name.startswith("results/tiny/")}
+    assert first == results(undisturbed)
+    other = {name.replace("other", "tiny", 1): digest for name, digest in made.items() if name not in first}
+    assert other == first  # the name enters no number

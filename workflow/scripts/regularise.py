@@ -38,11 +38,9 @@ start = in_modes(before, modes)
 strengths = [0.0 if MODES[phase] is None else settings["strength"] for phase in start.phases]
 penalty = speed_penalty(points, strengths, settings["noise_draws"], images.mean, images.std)
 folder = Path(snakemake.output.networks).with_suffix(".partial")
-lock = record.claim(folder)
 fingerprint = record.fingerprint(snakemake.input, snakemake.params, *engine.circumstances)
 trained, rows = train.run(start, images, plan, engine, folder, fingerprint, log, penalty, stop)
 
 networks.save(snakemake.output.networks, trained, meta)
 record.save_table(snakemake.output.table, record.label_rows(rows, meta))
-lock.close()
 shutil.rmtree(folder)

@@ -35,7 +35,6 @@ network, inputs = snakemake.params.network, images.train_images.shape[1] + 1
 front = choose_front(network, images.shape)
 start = networks.initial(cell, seeds, inputs, network["units"], len(images.classes) + 1, front)
 folder = Path(snakemake.output.networks).with_suffix(".partial")
-lock = record.claim(folder)
 engine = choose(snakemake.params.engine)
 fingerprint = record.fingerprint(snakemake.input, snakemake.params, cell, *engine.circumstances)
 trained, rows = train.run(start, images, plan, engine, folder, fingerprint, log, stop=stop)
@@ -46,5 +45,4 @@ checkpoints = train.checkpoints(folder, plan.checkpoints)
 about = {**meta, "steps": plan.checkpoints, "seeds": seeds, "front": front.settings()}
 record.save_arrays(snakemake.output.checkpoints, checkpoints, about)
 record.save_table(snakemake.output.table, record.label_rows(rows, {**meta, "cell": cell}))
-lock.close()
 shutil.rmtree(folder)

@@ -546,10 +546,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m memrnn.claims", description=main.__doc__)
     parser.add_argument("run", type=Path, help="folder of the run, results/<run>")
     run = parser.parse_args(arguments).run
+    path = run / "tables" / "claims.csv"
     try:
-        print(summary(load_table(run / "tables" / "claims.csv", CLAIM_COLUMNS, sealed=False)))
+        claims = load_table(path, CLAIM_COLUMNS, sealed=False)
     except ValueError as error:
         sys.exit(str(error))
+    missing = sorted(set(STATEMENTS) - set(claims.claim))
+    if missing:
+        sys.exit(f"{path}: expected every claim, found none of {', '.join(missing)}. Delete the file and run again.")
+    print(summary(claims))
     for name in ("figures", "tables", "report.html"):
         if (run / name).exists():
             print(f"{name.removesuffix('.html'):<8} {run / name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import errno
@@ -165,38 +166,6 @@ def told_to_stop() -> Callable[[], int | None]:
     return lambda: came[0] if came else None
 
 
-def claim(folder: str | Path) -> TextIO:
-    """Make this process the only one to work in a folder, until it ends, however it ends, or closes what is returned.
-
-    A workflow that was killed may leave a job behind that works on; its successor must not write beside it. Where the
-    file system has no locks, nothing is checked.
-
-    Returns:
-        the lock's file, in the folder; to be closed before the folder is removed, which network file systems demand.
-    Raises:
-        ValueError: another process works there; the message names it.
-    """
-    path = Path(folder, "lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = open(path, "a+")  # noqa: SIM115 (closed by the end of the process)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.seek(0)
-        other = file.read().strip() or "unknown"
-        file.close()
-        raise ValueError(
-            f"{folder}: another process works here ({other}), perhaps left behind by a run that was killed. Wait until "
-            "it is done, or end it, and run again."
-        ) from error
-    except OSError:  # no locks here
-        pass
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-    file.flush()
-    return file
-
-
 def save_arrays(path: str | Path, arrays: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> None:
     """Write named tensors and JSON-able metadata as one safetensors file, atomically, with a checksum over both."""
     from safetensors import SafetensorError
@@ -345,11 +314,13 @@ def save_json(path: str | Path, value: Any) -> None:
         _seal(Path(path), temporary)
 
 
-def load_json(path: str | Path) -> Any:
+def load_json(path: str | Path, sealed: bool = True) -> Any:
     """Read a JSON file.
 
+    Args:
+        sealed: as for `load_table`.
     Raises:
-        ValueError: the file is missing, is not JSON, or has another checksum than the one beside it, if there is one.
+        ValueError: the file is missing, is not JSON, or its checksum is missing or another.
     """
     path = Path(path)
     try:
@@ -359,14 +330,21 @@ def load_json(path: str | Path) -> Any:
         raise ValueError(
             f"{path}: expected a JSON file, found {type(error).__name__}: {error}. Delete the file and run again."
         ) from error
-    _check_seal(path, content, must=False)
+    _check_seal(path, content, must=sealed)
     return value
 
 
 def log_to(path: str | Path, name: str) -> logging.Logger:
-    """Logger that writes to a rule's log file and to standard error.
+    """Logger that writes to a rule's log file and to standard error, in a process that alone does this job.
 
     An uncaught exception is written to the log file too, so that the log alone explains a failure.
+
+    A workflow that was killed may leave a job behind that works on, perhaps with settings of before; what it writes
+    must not take the place of what its successor writes. So a job holds a lock beside its log until its process ends,
+    however it ends. Where the file system has no locks, nothing is checked.
+
+    Raises:
+        ValueError: another process does this job; the message names it.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     logger = logging.getLogger(f"memrnn.{name}")
@@ -380,4 +358,36 @@ def log_to(path: str | Path, name: str) -> logging.Logger:
         logger.error("failed: %s", error, exc_info=(kind, error, trace))
 
     sys.excepthook = explain
+    # Not on the log itself: Snakemake removes logs before it starts their jobs again.
+    _claim(f"{path}.lock")
     return logger
+
+
+_claimed: dict[str, TextIO] = {}  # open until this process ends, which releases the locks
+
+
+def _claim(path: str) -> None:
+    """Lock a file for this process; at its end the file is removed, or left without a lock where it was killed."""
+    while path not in _claimed:
+        file = open(path, "a+")  # noqa: SIM115 (closed by the end of the process)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            other = file.read().strip() or "unknown"
+            file.close()
+            raise ValueError(
+                f"{path}: another process does this job ({other}), perhaps left behind by a run that was killed. Wait "
+                "until it is done, or end it, and run again."
+            ) from error
+        except OSError:  # no locks here
+            pass
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                file.truncate(0)
+                file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+                file.flush()
+                _claimed[path] = file
+                atexit.register(Path(path).unlink, missing_ok=True)
+                return
+        file.close()  # of a process that removed it just now

@@ -2,15 +2,16 @@
 
     python benchmarks/allowances.py results/digits [--configfile config/mnist10k.yaml ...]
 
-The folder holds the `benchmarks/` of a finished run, or a published `provenance.json`, which has no more than the mean
-time of a stage's jobs; the configuration files are those of the run. Prints a table of docs/cluster.md. With --jobs, no
-run is looked at: prints what every job of a whole run asks for, as CSV.
+The folder holds the `benchmarks/` of a finished run, or a published `provenance.json`, which has the longest time and
+the most memory of a stage's jobs; the configuration files are those of the run. Prints a table of docs/cluster.md.
+With --jobs, no run is looked at: prints what every job of a whole run asks for, as CSV.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -80,7 +81,9 @@ def taken(folder: Path) -> pd.DataFrame:
     if not parts:
         raise ValueError(f"{folder} holds no benchmarks")
     frame = pd.concat([pd.read_csv(path, sep="\t", na_values="-").assign(job=job) for job, path in parts.items()])
-    return pd.DataFrame({"job": frame["job"], "minutes": frame["s"] / 60, "mb": frame["max_rss"] * MB})
+    # Snakemake looks now and then: where it saw no work, it saw no more than the start of a process.
+    seen = frame["max_rss"].where(frame["cpu_time"].notna())
+    return pd.DataFrame({"job": frame["job"], "minutes": frame["s"] / 60, "mb": seen * MB})
 
 
 def compare(asked: pd.DataFrame, taken: pd.DataFrame) -> pd.DataFrame:
@@ -111,26 +114,31 @@ def stage(job: str) -> str:
 
 
 def compare_published(asked: pd.DataFrame, provenance: Path) -> pd.DataFrame:
-    """`compare` for a published run: its provenance has the mean time of a rule's jobs and the most memory of one."""
-    rules = record.load_json(provenance)["rules"]
+    """`compare` for a published run, whose provenance has the longest time and the most memory of a rule's jobs."""
+    rules = record.load_json(provenance, sealed=False)["rules"]
     rows = [
-        {"job": stage, "minutes": took["seconds"] / took["jobs"] / 60, "mb": took["max_rss_mib"] * MB}
+        {
+            "job": stage,
+            "minutes": took["longest_seconds"] / 60,
+            "mb": took["max_rss_mib"] * MB if took["cpu_seconds"] else math.nan,
+        }
         for stage, took in rules.items()
     ]
     most = asked.assign(job=asked["job"].map(stage)).groupby("job")[["runtime", "mem_mb"]].max().reset_index()
     return compare(most, pd.DataFrame(rows)).assign(jobs=lambda table: [rules[name]["jobs"] for name in table["stage"]])
 
 
-def markdown(table: pd.DataFrame, time: str) -> str:
-    """The table as text; `time` says whose time it is, the longest job's or the mean."""
+def markdown(table: pd.DataFrame) -> str:
+    """The table as text, with a dash for memory that nobody saw."""
     lines = [
-        f"| stage | jobs | may take, min | took, min ({time}) | margin | may take, MB | took, MB (most) | margin |",
+        "| stage | jobs | may take, min | took, min (longest) | margin | may take, MB | took, MB (most) | margin |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in table.itertuples():
+        memory = "- | -" if math.isnan(row.mb) else f"{row.mb:.0f} | {row.memory_margin:.1f}"
         lines.append(
             f"| `{row.stage}` | {row.jobs} | {row.may_minutes:.0f} | {row.minutes:.2f} | {row.time_margin:.1f} "
-            f"| {row.may_mb:.0f} | {row.mb:.0f} | {row.memory_margin:.1f} |"
+            f"| {row.may_mb:.0f} | {memory} |"
         )
     return "\n".join(lines)
 
@@ -145,9 +153,9 @@ def main() -> None:
     if options.jobs:
         asked(options.configfile, (1, 2)).to_csv(sys.stdout, index=False)
     elif (options.folder / "benchmarks").is_dir():
-        print(markdown(compare(asked(options.configfile), taken(options.folder / "benchmarks")), "longest"))
+        print(markdown(compare(asked(options.configfile), taken(options.folder / "benchmarks"))))
     else:
-        print(markdown(compare_published(asked(options.configfile), options.folder / "provenance.json"), "mean"))
+        print(markdown(compare_published(asked(options.configfile), options.folder / "provenance.json")))
 
 
 if __name__ == "__main__":

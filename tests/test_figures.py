@@ -361,10 +361,30 @@ def test_extrapolation_draws_mean_interval_and_each_network(tables, drawn):
     assert panel.get_xscale() == "log"
 
 
-def test_regularisation_compares_four_rows_of_the_protocols_trained_on(drawn):
+def test_regularisation_compares_four_rows_of_the_protocols_trained_on(tables, drawn):
     figure = drawn("regularisation")
     assert [axes.get_title() for axes in figure.axes] == ["GRU, VoCu", "GRU, DeCu", "LSTM, VoCu", "LSTM, DeCu"]
     assert legend_labels(figure)[:4] == list(figures.PHASES.values())
+    panel = figure.axes[1]
+    assert len(panel.collections) == 2  # of slow points and of centroids slowed
+    rows = tables["extrapolation"].query("cell == 'gru' and curriculum == 'decu'")
+    accuracy = rows.pivot_table(index=["phase", "seed"], columns="delay", values="accuracy")
+    gain = accuracy.loc["slow_points"] - accuracy.loc["control"]
+    half = 3.1824 * gain.std(ddof=1) / 2  # of four networks, paired
+    expected = [accuracy.loc["control"].mean() + gain.mean() + sign * half for sign in (-1, 1)]
+    bands = [np.vstack([path.vertices for path in band.get_paths()]) for band in panel.collections]
+    for delay in accuracy.columns:
+        sides = [np.clip(side[delay], 0, 1) for side in expected]
+        found = [[end([y for x, y in band if x == delay]) for end in (min, max)] for band in bands]
+        assert any(each == pytest.approx(sides, abs=1e-4) for each in found), (delay, found, sides)
+
+
+def test_a_band_stays_within_what_accuracies_can_be(tables):
+    wide = tables["extrapolation"].assign(accuracy=lambda rows: rows["seed"] % 2)
+    for panel in draw("extrapolation", tables | {"extrapolation": wide}).axes:
+        for band in panel.collections:
+            ys = np.vstack([path.vertices for path in band.get_paths()])[:, 1]
+            assert (ys.min(), ys.max()) == (0, 1)
 
 
 def test_correlation_shows_learned_networks_and_counts_the_others(tables, drawn):
@@ -474,8 +494,6 @@ def test_interval_is_students_over_networks():
     low, high = figures.interval(np.array([[0.4, 1.0], [0.5, 1.0], [0.5, 1.0], [0.6, 1.0]]), confidence=0.95)
     assert low == pytest.approx([0.5 - 3.1824 * 0.040825, 1.0], abs=1e-4)
     assert high == pytest.approx([0.5 + 3.1824 * 0.040825, 1.0], abs=1e-4)
-    low, high = figures.interval(np.array([[0.1], [0.9]]), confidence=0.95)  # an accuracy stays within its range
-    assert (low, high) == (0, 1)
     assert figures.interval(np.array([[0.3, 0.4]]), confidence=0.95) is None
 
 
@@ -534,7 +552,7 @@ def test_followed_networks_that_have_not_learned_are_left_out(tables):
     assert [axes.get_title().splitlines()[1] for axes in figure.axes] == ["1 network"] * 2 + ["0 networks"] * 2
     assert [texts(axes) for axes in figure.axes] == ["", "", *["no network learned"] * 2]
     titles = [axes.get_title() for axes in draw("formation", tables | {"formation": formed}).axes]
-    assert [title.splitlines()[0] for title in titles] == ["GRU, seed 0", "GRU"]
+    assert [title.splitlines()[0] for title in titles] == ["GRU, seed 0", "GRU, 8 of 8 later classes"]
     formed["learned"] = False
     assert {texts(axes) for axes in draw("backtrack", tables | {"formation": formed}).axes} == {"no network learned"}
     assert texts(draw("formation", tables | {"formation": formed}).axes[0]) == "of VoCu, no network learned"
@@ -557,8 +575,8 @@ def test_formation_draws_every_split_and_every_class_that_never_appeared(tables,
     marks = [line for line in panel.lines if line.get_marker() == "|"]
     assert [line.get_xdata()[0] for line in marks] == formed["introduced"].tolist()
     shares = figure.axes[9]
-    assert shares.get_title() == "LSTM\nexcess 0.21, $p = 0.012$"
-    shown = np.concatenate([line.get_ydata() for line in shares.lines if line.get_marker() == "o"])
+    assert shares.get_title() == "LSTM, 31 of 32 later classes\nexcess 0.21, $p = 0.012$"
+    shown = np.concatenate([line.get_ydata() for line in shares.lines if line.get_marker() == "D"])
     entered = tables["formation"].query("cell == 'lstm'").dropna(subset="parent_excess")
     assert sorted(shown) == sorted(entered["parent_confusion"])
     expected = np.concatenate([line.get_ydata() for line in shares.lines if line.get_marker() == "_"])

@@ -117,9 +117,9 @@ def test_seconds_and_memory_per_rule(tmp_path):
     benchmarks.append(folder / "correlate.tsv")  # somebody has deleted it
     found = provenance.collect(CONFIG, tmp_path, benchmarks, [], tmp_path)
     assert found["rules"] == {
-        "claims": {"jobs": 1, "seconds": 1.5, "cpu_seconds": 0.0, "max_rss_mib": 80.0},
-        "tables": {"jobs": 1, "seconds": 0.75, "cpu_seconds": 0.0, "max_rss_mib": 0.0},
-        "train": {"jobs": 3, "seconds": 31.0, "cpu_seconds": 27.5, "max_rss_mib": 410.0},
+        "claims": {"jobs": 1, "seconds": 1.5, "longest_seconds": 1.5, "cpu_seconds": 0.0, "max_rss_mib": 80.0},
+        "tables": {"jobs": 1, "seconds": 0.75, "longest_seconds": 0.75, "cpu_seconds": 0.0, "max_rss_mib": 0.0},
+        "train": {"jobs": 3, "seconds": 31.0, "longest_seconds": 20.5, "cpu_seconds": 27.5, "max_rss_mib": 410.0},
     }
     # The first job began 10.25 s before it ended; and UTC's seconds are counted from 1970.
     assert (found["started"], found["ended"]) == ("1970-01-01T00:16:40+00:00", "1970-01-01T00:17:10+00:00")

@@ -208,38 +208,44 @@ def legend(figure: Drawing, columns: int | None = None) -> None:
 
 
 def interval(values: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray] | None:
-    """Student's t interval of a mean accuracy over networks, as the claims have it; None with fewer than two networks.
+    """Student's t interval of a mean over networks, as the claims have it; None with fewer than two networks.
 
     Args:
-        values: accuracies, (networks, points).
+        values: (networks, points).
         confidence: coverage of the interval, as a share.
     Returns:
-        low and high, each (points,), within [0, 1].
+        low and high, each (points,).
     """
     from scipy.stats import sem, t
 
     if len(values) < 2:
         return None
     mean, half = values.mean(axis=0), t.ppf((1 + confidence) / 2, len(values) - 1) * sem(values, axis=0)
-    return np.clip(mean - half, 0, 1), np.clip(mean + half, 0, 1)
+    return mean - half, mean + half
 
 
-def curve(axes: Axes, frame: pd.DataFrame, x: str, y: str, look: Look, settings: Mapping[str, Any]) -> None:
-    """Mean over networks of `y` against `x` with its interval, and a thin line per network.
+def by_network(frame: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
+    """`y` at every `x`, (networks, points), averaged within the network, of networks that have all points.
+
+    A network without some of the points would bend the mean at the others.
+    """
+    return frame.pivot_table(index="seed", columns=x, values=y).dropna()
+
+
+def curve(axes: Axes, networks: pd.DataFrame, look: Look, band: tuple[np.ndarray, np.ndarray] | None) -> None:
+    """Mean over networks with a band around it, within [0, 1], and a thin line per network where there are several.
 
     Args:
-        frame: rows of one line, any number per network (`seed`) and `x`; they are averaged within the network first.
+        networks: of `by_network`.
+        band: low and high, each (points,).
     """
-    networks = frame.pivot_table(index="seed", columns=x, values=y)  # (networks, points)
-    # A network without some of the points would bend the mean at the others.
-    networks = networks.dropna()
     values, points = networks.to_numpy(), networks.columns.to_numpy(dtype=float)
     if not values.size:
         return
-    bounds = interval(values, settings["confidence"])
-    if bounds:
+    if len(values) > 1:
         axes.plot(points, values.T, color=look.colour, linewidth=0.5, alpha=0.4)
-        axes.fill_between(points, *bounds, color=look.colour, alpha=0.2, linewidth=0)
+    if band:
+        axes.fill_between(points, *np.clip(band, 0, 1), color=look.colour, alpha=0.2, linewidth=0)
     axes.plot(points, values.mean(axis=0), color=look.colour, linewidth=1.6, linestyle=look.line, label=look.label)
 
 
@@ -351,7 +357,8 @@ def draw_training(tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], 
         if part.empty:
             say(panel, "not trained")
         for measure, look in measures.items():
-            curve(panel, part, "step", measure, look, settings)
+            networks = by_network(part, "step", measure)
+            curve(panel, networks, look, interval(networks.to_numpy(), settings["confidence"]))
         changes, what = growth(part)
         for step in changes:
             panel.axvline(step, color=QUIET, linewidth=0.7, linestyle=":", zorder=0.5, label=GROWN)
@@ -386,7 +393,8 @@ def draw_extrapolation(
     for panel, cell in zip(axes[0], cells, strict=False):
         for protocol in ordered(table["curriculum"], PROTOCOLS):
             part = table[(table["cell"] == cell) & (table["curriculum"] == protocol)]
-            curve(panel, part, "delay", "accuracy", protocols[protocol], settings)
+            networks = by_network(part, "delay", "accuracy")
+            curve(panel, networks, protocols[protocol], interval(networks.to_numpy(), settings["confidence"]))
         panel.set_title(CELLS.get(cell, cell))
     delay_panels(axes, table, settings)
     legend(figure)
@@ -396,7 +404,11 @@ def draw_extrapolation(
 def draw_regularisation(
     tables: Mapping[str, pd.DataFrame], style: Mapping[str, Any], settings: Mapping[str, Any]
 ) -> Drawing:
-    """Accuracy against delay of the networks as trained and after each kind of further training, cell by protocol."""
+    """Accuracy against delay of the networks as trained and after each kind of further training, cell by protocol.
+
+    What is compared are continuations of one network, so a band is the interval of the difference to the control,
+    drawn upon the control's mean: where it does not touch that line, the difference excludes 0.
+    """
     table = tables["extrapolation"]
     further = table[table["phase"] != "trained"]
     # protocols that were only trained have nothing to compare
@@ -405,9 +417,15 @@ def draw_regularisation(
     phases = looks(table["phase"], PHASES, style["palette"])
     figure, axes = panels(max(1, len(cells)), max(1, len(protocols)), 1.9)
     for panel, cell, protocol in grid(axes, cells, protocols):
-        for phase in ordered(table["phase"], PHASES):
-            part = table[(table["cell"] == cell) & (table["curriculum"] == protocol) & (table["phase"] == phase)]
-            curve(panel, part, "delay", "accuracy", phases[phase], settings)
+        here = table[(table["cell"] == cell) & (table["curriculum"] == protocol)]
+        networks = {phase: by_network(part, "delay", "accuracy") for phase, part in here.groupby("phase")}
+        for phase in ordered(here["phase"], PHASES):
+            band = None
+            if phase not in ("trained", "control") and "control" in networks:
+                control = networks["control"]
+                found = interval((networks[phase] - control).dropna().to_numpy(), settings["confidence"])
+                band = found and tuple(control.mean().to_numpy() + side for side in found)
+            curve(panel, networks[phase], phases[phase], band)
         panel.set_title(f"{CELLS.get(cell, cell)}, {PROTOCOLS.get(protocol, protocol)}")
     if further.empty:
         say(axes[0, 0], "no network was trained on")
@@ -595,14 +613,12 @@ def draw_portraits(
 
     Both rows share the first component; the upper one has the second against it, the lower one the third.
     """
-    import seaborn
     from matplotlib.figure import Figure as Drawing
 
     table = tables["portraits"]
     cells, protocols = ordered(table["cell"], CELLS), ordered(table["curriculum"], PROTOCOLS)
     labels = sorted(table.loc[table["label"] >= 0, "label"].unique())
-    palette = style["palette"] if len(labels) <= 10 else "husl"
-    colours = dict(zip(labels, seaborn.color_palette(palette, len(labels)), strict=True))
+    colours = class_colours(labels, style["palette"])
     figure = Drawing(figsize=(WIDTH, 2 * len(cells) * 1.75 + 0.6), layout="constrained")
     axes = figure.subplots(2 * len(cells), len(protocols), squeeze=False)
     for row, cell in enumerate(cells):
@@ -665,7 +681,7 @@ def draw_backtrack(
         ordered(tables["backtrack"]["cell"], CELLS),
         ordered(tables["backtrack"]["curriculum"], PROTOCOLS),
     )
-    colours = class_colours(tables["backtrack"]["label"])
+    colours = class_colours(tables["backtrack"]["label"], style["palette"])
     figure, axes = panels(max(1, len(cells)), max(1, len(protocols)), 2.2)
     for panel, cell, protocol in grid(axes, cells, protocols):
         part = table[(table["cell"] == cell) & (table["curriculum"] == protocol)]
@@ -713,7 +729,7 @@ def draw_formation(
     table = tables["formation"].query("curriculum == 'vocu'")
     table = table[table["learned"].eq(True)]
     cells = ordered(table["cell"], CELLS)
-    colours = class_colours(tables["formation"]["label"])
+    colours = class_colours(tables["formation"]["label"], style["palette"])
     if not cells:
         figure = Drawing(figsize=(WIDTH, 2.5), layout="constrained")
         why = "no network learned" if (tables["formation"]["curriculum"] == "vocu").any() else "none was followed back"
@@ -798,12 +814,12 @@ def learned_alone(table: pd.DataFrame, formation: pd.DataFrame) -> pd.DataFrame:
     return table.merge(learned, on=network)
 
 
-def class_colours(labels: Iterable[int]) -> dict[int, Any]:
-    """A colour per class, from dark to light in their order, which is the order in which VoCu introduces them."""
+def class_colours(labels: Iterable[int], palette: str) -> dict[int, Any]:
+    """A colour per class, the same in every figure of a run: of the palette, or of hues where it has too few."""
     import seaborn
 
     order = sorted(set(labels))
-    return dict(zip(order, seaborn.color_palette("viridis", len(order) + 1), strict=False))  # the last is too light
+    return dict(zip(order, seaborn.color_palette(palette if len(order) <= 10 else "husl", len(order)), strict=True))
 
 
 def tree(panel: Axes, network: pd.DataFrame, colours: Mapping[int, Any]) -> None:
@@ -824,10 +840,10 @@ def tree(panel: Axes, network: pd.DataFrame, colours: Mapping[int, Any]) -> None
         panel.plot([row.appears, last], [row.label] * 2, color=colour, linewidth=2, solid_capstyle="butt")
         if row.parent >= 0:
             panel.plot([row.appears] * 2, [row.parent, row.label], color=colour, linewidth=1)
+            panel.plot(row.appears, row.parent, marker="o", color=colour, markersize=3, linestyle="none")
             panel.plot(
-                row.appears, row.parent, marker="o", color=colour, markersize=3, linestyle="none",
-                label="split from this class's point",
-            )  # fmt: skip
+                [], [], marker="o", color=QUIET, markersize=3, linestyle="none", label="split from this class's point"
+            )
     panel.set(ylim=(-0.7, network["label"].max() + 0.7), xlim=(-0.03 * last, 1.03 * last))
     panel.set_yticks(range(0, int(network["label"].max()) + 1, 3))
     panel.locator_params(axis="x", nbins=2)
@@ -844,15 +860,14 @@ def confusion_panel(
             x, rows["parent_confusion"] - rows["parent_excess"], color="black", marker="_", markersize=6,
             linestyle="none", label="expected share",
         )  # fmt: skip
-        panel.plot(
-            x, rows["parent_confusion"], color=colours[label], marker="o", markersize=3.5, linestyle="none",
-            label="one network" if label == entered["label"].max() else None,
-        )  # fmt: skip
+        panel.plot(x, rows["parent_confusion"], color=colours[label], marker="D", markersize=3.2, linestyle="none")
+    panel.plot([], [], color=QUIET, marker="D", markersize=3.2, linestyle="none", label="one network")
     found = test[(test["cell"] == cell) & (test["curriculum"] == "vocu")].dropna(subset="p")
     if entered.empty or found.empty:
         say(panel, "no class has\na choice of parents")
     said = "" if found.empty else f"\nexcess {found['excess'].iloc[0]:.2f}, $p = {found['p'].iloc[0]:.2g}$"
-    panel.set_title(f"{CELLS.get(cell, cell)}{said}")
+    later = table["introduced"] > table["introduced"].min()
+    panel.set_title(f"{CELLS.get(cell, cell)}, {len(entered)} of {later.sum()} later classes{said}")
     panel.set(ylim=(-0.04, 1.04), xticks=sorted(entered["label"].unique()))
 
 

@@ -42,8 +42,8 @@ def collect(
         config, config_hash, commit and whether the tree was clean (null outside a clone), versions; machine, the one
         that this function runs on, threads of each job, and devices, on which training says it ran ("cpu", or the name
         of a GPU); started and ended, when the first and the last of the jobs did whose results these are (UTC; null if
-        there are none); and per rule the number of jobs, their seconds in all, by the clock (seconds) and of the
-        processor (cpu_seconds), and the largest memory of one (MiB).
+        there are none); and per rule the number of jobs, their seconds by the clock, in all (seconds) and of
+        the longest (longest_seconds), and of the processor in all (cpu_seconds), and the largest memory of one (MiB).
     """
     # In a folder within a clone of something else, git would tell that clone's commit.
     top = _git(root, "rev-parse", "--show-toplevel")
@@ -122,6 +122,7 @@ def _rules(jobs: pd.DataFrame) -> dict[str, dict[str, float]]:
         rule: {
             "jobs": len(group),
             "seconds": round(float(group["s"].sum()), 2),
+            "longest_seconds": round(float(group["s"].max()), 2),
             "cpu_seconds": round(float(group["cpu_time"].sum()), 2),
             "max_rss_mib": float(group["max_rss"].max()),
         }

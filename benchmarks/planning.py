@@ -86,7 +86,10 @@ def place(clone: Path) -> dict[str, int]:
                     for name in job.output:
                         path = clone / name
                         path.parent.mkdir(parents=True, exist_ok=True)
-                        path.write_text("{}" if path.suffix == ".json" else "")
+                        if path.suffix == ".json":
+                            record.save_json(path, {})  # some are read when a run is planned
+                        else:
+                            path.touch()
                         os.utime(path, (began + level / 1000,) * 2)  # nothing is older than what it is made of
                     await workflow.persistence.finished(job)
 

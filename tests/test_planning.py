@@ -125,8 +125,8 @@ def test_updates_of_the_default_run_by_hand():
     assert planning.updates(config, 10) == {
         "train": 3 * 4000 * 32 * 20,
         "regularise": 3 * 500 * 32 * 20,
-        "slow_points": 3 * 10_000 * 10,  # a point per class
-        "backtrack": 3 * 1000 * 10 * (21 + 9),  # shares of training, and VoCu's changes of the task
+        "slow_points": 3 * 100_000 * 10,  # a point per class
+        "backtrack": 3 * 10_000 * 10 * (21 + 9),  # shares of training, and VoCu's changes of the task
         "spectrum": 10 * (200 * 20 + 1000 + 200 * 32 * 100),
         "extrapolate": 1000 * 100 * 10,
         "portraits": 200 * 3 * 10,

@@ -164,26 +164,39 @@ def test_a_search_killed_at_random_moments_ends_with_the_same_bits(block, undist
 
 
 @pytest.mark.parametrize("stage", ["train", "slow_points"])
-def test_nothing_is_done_beside_a_process_that_was_left_behind(block, server, undisturbed, stage):
-    """As when Snakemake was killed, its job lives on, and the workflow is started again, with other settings maybe."""
-    if stage == "slow_points":
-        block.folder.mkdir()
-        shutil.copy(undisturbed[0].folder / "train.safetensors", block.folder)
+def test_a_job_waits_for_one_that_was_left_behind_and_has_the_last_word(block, server, undisturbed, tmp_path, stage):
+    """As when Snakemake was killed, its job lives on, and the workflow is started again with other settings."""
+    changed = {"train": {"learning_rate": 1e-4}, "slow_points": {"search_steps": [100, 200]}}[stage]
+    alone = Block(tmp_path / "alone", block.images, server)
+    for each in (block, alone):
+        each.folder.mkdir()
+        if stage == "slow_points":
+            shutil.copy(undisturbed[0].folder / "train.safetensors", each.folder)
+
+    def job(each: Block) -> dict:
+        made = each.job(stage)
+        return made | {"params": made["params"] | {stage: made["params"][stage] | changed}}
+
+    assert server.run(stage, job(alone), alone.printed) == 0
     with server.started(stage, block.job(stage), block.printed) as first:
-        until = time.monotonic() + 120
-        while not block.log:
-            assert time.monotonic() < until, block.printed.read_text()
-            time.sleep(0.001)
+        wait_for(block, "s")
         os.kill(first.pid, signal.SIGSTOP)
         (block.folder / "log").unlink()  # as Snakemake does before it starts a job again
-        assert block.run(stage) == 1
-        assert f"another process does this job (process {first.pid} on " in block.log
-        assert not [name for name in block.results() if name.startswith(f"{stage}.") and name != "train.safetensors"]
-        os.kill(first.pid, signal.SIGCONT)
-        first.join(120)
-        assert first.exitcode == 0
-    assert server.run(stage, block.job(stage), block.printed) == 0  # it had to wait for its turn, no longer
-    assert of_stage(block.results(), stage) == of_stage(undisturbed[1], stage)
+        with server.started(stage, job(block), block.printed) as second:
+            wait_for(block, f"waiting for the end of process {first.pid} on ")
+            os.kill(first.pid, signal.SIGCONT)
+            first.join(120)
+            second.join(120)
+            assert (first.exitcode, second.exitcode) == (0, 0)
+    assert of_stage(alone.results(), stage) != of_stage(undisturbed[1], stage)
+    assert block.results() == alone.results()
+
+
+def wait_for(block: Block, text: str) -> None:
+    until = time.monotonic() + 120
+    while text not in block.log:
+        assert time.monotonic() < until, block.printed.read_text()
+        time.sleep(0.001)
 
 
 # ------------------------------------------------------------------------------------------------ disks and folders

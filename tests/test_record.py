@@ -311,25 +311,32 @@ def test_a_log_goes_to_its_file_and_to_standard_error(tmp_path, monkeypatch, cap
     logging.getLogger("memrnn.stage").handlers.clear()
 
 
-def test_two_processes_never_do_the_same_job(tmp_path):
+@pytest.mark.parametrize("end", ["kill", "exit"])
+def test_two_processes_never_do_the_same_job(tmp_path, end):
     path, lock = tmp_path / "a.log", tmp_path / "a.log.lock"
     code = f"from memrnn.record import log_to\nlog_to({str(path)!r}, 'stage').info('begun')\ninput()\n"
     run = partial(subprocess.Popen, [sys.executable, "-c", code], cwd=LIBRARY, text=True, stdin=subprocess.PIPE)
-    with run() as first:
-        while not path.exists() or "begun" not in path.read_text():
-            assert first.poll() is None
+
+    def wait_for(text: str) -> None:
+        until = time.monotonic() + 60
+        while not path.exists() or text not in path.read_text():
+            assert time.monotonic() < until
             time.sleep(0.01)
+
+    with run() as first:
+        wait_for("begun")
         path.unlink()  # as Snakemake does before it starts a job again
         with run() as second:
+            wait_for(f"waiting for the end of process {first.pid} on {socket.gethostname()}")
+            assert "begun" not in path.read_text()
+            if end == "kill":
+                first.kill()
+            else:
+                first.communicate("\n")
+            wait_for("begun")
+            assert lock.read_text() == f"process {second.pid} on {socket.gethostname()}\n"
             second.communicate("\n")
-        assert second.returncode == 1
-        reason = f"a.log.lock: another process does this job (process {first.pid} on {socket.gethostname()})"
-        assert reason in path.read_text()
-        first.kill()
-    with run() as third:  # however the first ended
-        third.communicate("\n")
-    assert third.returncode == 0
-    assert "begun" in path.read_text()
+        assert second.returncode == 0
     assert not lock.exists()
 
 

@@ -339,12 +339,9 @@ def log_to(path: str | Path, name: str) -> logging.Logger:
 
     An uncaught exception is written to the log file too, so that the log alone explains a failure.
 
-    A workflow that was killed may leave a job behind that works on, perhaps with settings of before; what it writes
-    must not take the place of what its successor writes. So a job holds a lock beside its log until its process ends,
-    however it ends. Where the file system has no locks, nothing is checked.
-
-    Raises:
-        ValueError: another process does this job; the message names it.
+    A workflow that was killed may leave a job behind that works on, perhaps with settings of before. A job that finds
+    another process at the same job waits for its end, so that what is written last is of the settings of now. Where the
+    file system has no locks, nothing is checked.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     logger = logging.getLogger(f"memrnn.{name}")
@@ -359,35 +356,33 @@ def log_to(path: str | Path, name: str) -> logging.Logger:
 
     sys.excepthook = explain
     # Not on the log itself: Snakemake removes logs before it starts their jobs again.
-    _claim(f"{path}.lock")
+    _claim(f"{path}.lock", logger)
     return logger
 
 
 _claimed: dict[str, TextIO] = {}  # open until this process ends, which releases the locks
 
 
-def _claim(path: str) -> None:
+def _claim(path: str, logger: logging.Logger) -> None:
     """Lock a file for this process; at its end the file is removed, or left without a lock where it was killed."""
     while path not in _claimed:
         file = open(path, "a+")  # noqa: SIM115 (closed by the end of the process)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        except BlockingIOError:
             file.seek(0)
-            other = file.read().strip() or "unknown"
-            file.close()
-            raise ValueError(
-                f"{path}: another process does this job ({other}), perhaps left behind by a run that was killed. Wait "
-                "until it is done, or end it, and run again."
-            ) from error
+            other = file.read().strip() or "another process"
+            # To fail would be worse: Snakemake would then take what the other writes for the result of this job.
+            logger.info("waiting for the end of %s, left behind by a run that was killed, which does this job", other)
+            fcntl.flock(file, fcntl.LOCK_EX)
         except OSError:  # no locks here
             pass
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
-                file.truncate(0)
-                file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-                file.flush()
                 _claimed[path] = file
                 atexit.register(Path(path).unlink, missing_ok=True)
+                with contextlib.suppress(OSError):  # it is for people; that a disk is full is told by what is needed
+                    os.ftruncate(file.fileno(), 0)
+                    os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())
                 return
         file.close()  # of a process that removed it just now

@@ -10,7 +10,6 @@ import random
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
+from conftest import wait_for
 from jobs import ROOT, Server
 
 from memrnn import images as image_sets
@@ -179,24 +179,17 @@ def test_a_job_waits_for_one_that_was_left_behind_and_has_the_last_word(block, s
 
     assert server.run(stage, job(alone), alone.printed) == 0
     with server.started(stage, block.job(stage), block.printed) as first:
-        wait_for(block, "s")
+        wait_for(block.folder / "log", "s", 120, block.printed)
         os.kill(first.pid, signal.SIGSTOP)
         (block.folder / "log").unlink()  # as Snakemake does before it starts a job again
         with server.started(stage, job(block), block.printed) as second:
-            wait_for(block, f"waiting for the end of process {first.pid} on ")
+            wait_for(block.folder / "log", f"waiting for the end of process {first.pid} on ", 120, block.printed)
             os.kill(first.pid, signal.SIGCONT)
             first.join(120)
             second.join(120)
             assert (first.exitcode, second.exitcode) == (0, 0)
     assert of_stage(alone.results(), stage) != of_stage(undisturbed[1], stage)
     assert block.results() == alone.results()
-
-
-def wait_for(block: Block, text: str) -> None:
-    until = time.monotonic() + 120
-    while text not in block.log:
-        assert time.monotonic() < until, block.printed.read_text()
-        time.sleep(0.001)
 
 
 # ------------------------------------------------------------------------------------------------ disks and folders

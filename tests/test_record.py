@@ -7,7 +7,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 import zlib
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import wait_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -317,23 +317,17 @@ def test_two_processes_never_do_the_same_job(tmp_path, end):
     code = f"from memrnn.record import log_to\nlog_to({str(path)!r}, 'stage').info('begun')\ninput()\n"
     run = partial(subprocess.Popen, [sys.executable, "-c", code], cwd=LIBRARY, text=True, stdin=subprocess.PIPE)
 
-    def wait_for(text: str) -> None:
-        until = time.monotonic() + 60
-        while not path.exists() or text not in path.read_text():
-            assert time.monotonic() < until
-            time.sleep(0.01)
-
     with run() as first:
-        wait_for("begun")
+        wait_for(path, "begun", 60)
         path.unlink()  # as Snakemake does before it starts a job again
         with run() as second:
-            wait_for(f"waiting for the end of process {first.pid} on {socket.gethostname()}")
+            wait_for(path, f"waiting for the end of process {first.pid} on {socket.gethostname()}", 60)
             assert "begun" not in path.read_text()
             if end == "kill":
                 first.kill()
             else:
                 first.communicate("\n")
-            wait_for("begun")
+            wait_for(path, "begun", 60)
             assert lock.read_text() == f"process {second.pid} on {socket.gethostname()}\n"
             second.communicate("\n")
         assert second.returncode == 0

@@ -8,12 +8,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import copy_workflow, snakemake
+from conftest import copy_workflow, snakemake, wait_for
 from test_faults import mounted
 
 from memrnn import record
@@ -89,13 +88,6 @@ def started(clone: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
             process.wait()
 
 
-def wait_for(clone: Path, log: Path, text: str) -> None:
-    until = time.monotonic() + PATIENCE
-    while not (clone / log).exists() or text not in (clone / log).read_text():
-        assert time.monotonic() < until, (clone / "printed").read_text()
-        time.sleep(0.01)
-
-
 def script_of(clone: Path, stage: str) -> int:
     """Process of a job's script in a clone."""
     for folder in Path("/proc").glob("[0-9]*"):
@@ -111,12 +103,12 @@ def test_a_run_killed_at_every_turn_ends_with_the_same_bits(undisturbed, tmp_pat
     """Its training, itself while its training works on, all of it as a scheduler does, and its search."""
     clone = clone_at(tmp_path / "clone")
     with started(clone, TABLE) as run:
-        wait_for(clone, TRAIN_LOG, "step 150 of")
+        wait_for(clone / TRAIN_LOG, "step 150 of", PATIENCE, clone / "printed")
         os.kill(script_of(clone, "train"), signal.SIGKILL)
         assert run.wait(PATIENCE) == 1
 
     with started(clone, TABLE) as run:
-        wait_for(clone, TRAIN_LOG, "continuing from the checkpoint at step ")
+        wait_for(clone / TRAIN_LOG, "continuing from the checkpoint at step ", PATIENCE, clone / "printed")
         orphan = script_of(clone, "train")
         os.kill(orphan, signal.SIGSTOP)
         done = snakemake(clone, *TINY, TABLE)
@@ -128,15 +120,15 @@ def test_a_run_killed_at_every_turn_ends_with_the_same_bits(undisturbed, tmp_pat
         assert len(list((clone / ".snakemake/locks").iterdir())) > 0
         assert snakemake(clone, *TINY, "--unlock").returncode == 0
         with started(clone, TABLE) as rerun:
-            wait_for(clone, TRAIN_LOG, f"waiting for the end of process {orphan} on ")
+            wait_for(clone / TRAIN_LOG, f"waiting for the end of process {orphan} on ", PATIENCE, clone / "printed")
             os.kill(orphan, signal.SIGKILL)
-            wait_for(clone, TRAIN_LOG, "continuing from the checkpoint at step ")
+            wait_for(clone / TRAIN_LOG, "continuing from the checkpoint at step ", PATIENCE, clone / "printed")
             os.killpg(rerun.pid, signal.SIGTERM)
             assert rerun.wait(PATIENCE) != 0
         saved = re.search(r"told to end by signal 15; saved at step (\d+)", (clone / TRAIN_LOG).read_text())
 
     with started(clone, TABLE) as run:
-        wait_for(clone, SEARCH_LOG, "centroids rest on")
+        wait_for(clone / SEARCH_LOG, "centroids rest on", PATIENCE, clone / "printed")
         os.kill(script_of(clone, "slow_points"), signal.SIGKILL)
         assert run.wait(PATIENCE) == 1
     assert f"continuing from the checkpoint at step {saved[1]} of 1000" in (clone / TRAIN_LOG).read_text()

@@ -97,7 +97,7 @@ def faults(
         return
     if frame.empty and without_rows is None:
         yield "the table has no rows; expected some"
-    if frame.empty and without_rows is not None:
+    elif frame.empty:
         columns = without_rows
     missing = [name for name in columns if name not in frame.columns]
     if missing:

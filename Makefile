@@ -66,13 +66,13 @@ $(VENV)/.installed-slurm: requirements-slurm.lock $(VENV)/.installed
 reproduce: setup
 	$(SNAKEMAKE) $(if $(ON_CLUSTER),,--cores $(CORES)) $(ARGS)
 	$(SNAKEMAKE) --report results/$(RUN)/report.html
-	@$(VENV)/bin/python -m memrnn.claims results/$(RUN)
+	@$(VENV)/bin/python -m memrnn.analysis.claims results/$(RUN)
 
 verify: setup
-	@$(VENV)/bin/python -m memrnn.verify results/$(RUN)
+	@$(VENV)/bin/python -m memrnn.run.verify results/$(RUN)
 
 watch: setup
-	@$(VENV)/bin/python -m memrnn.watch results/$(RUN) --every 10
+	@$(VENV)/bin/python -m memrnn.run.watch results/$(RUN) --every 10
 
 smoke: CONFIG = config/smoke.yaml
 smoke: reproduce
@@ -83,10 +83,10 @@ PYTEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q
 TWO = -n 2 --dist loadfile --no-loadscope-reorder
 
 test: setup
-	$(PYTEST) $(TWO) --ignore tests/test_cluster.py $(ARGS)
+	$(PYTEST) $(TWO) --ignore tests/workflow/test_cluster.py $(ARGS)
 
 test-cluster: setup
-	$(PYTEST) tests/test_cluster.py $(ARGS)
+	$(PYTEST) tests/workflow/test_cluster.py $(ARGS)
 
 test-all: setup
 	$(PYTEST) $(TWO) $(ARGS)

@@ -24,7 +24,7 @@ from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "lib"))  # of this clone, whatever the shell says
 
-from memrnn import record
+from memrnn.core.files import load_json
 
 ROOT = Path(__file__).parents[1]
 MB = 2**20 / 1e6  # per MiB
@@ -115,7 +115,7 @@ def stage(job: str) -> str:
 
 def compare_published(asked: pd.DataFrame, provenance: Path) -> pd.DataFrame:
     """`compare` for a published run, whose provenance has the longest time and the most memory of a rule's jobs."""
-    rules = record.load_json(provenance, sealed=False)["rules"]
+    rules = load_json(provenance, sealed=False)["rules"]
     rows = [
         {
             "job": stage,

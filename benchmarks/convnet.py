@@ -38,10 +38,12 @@ from settings import SETTINGS as ENGINES
 from snakemake.utils import update_config
 from training import CLASSES, LAYERS, Point, engine_step, measure, peaks, plain_step, summary, synthetic
 
-from memrnn import fronts, provenance, record
-from memrnn import networks as nets
-from memrnn.fronts import Convnet, effective
-from memrnn.networks import Networks
+from memrnn.core.files import save_json, save_table
+from memrnn.models import fronts
+from memrnn.models import networks as nets
+from memrnn.models.fronts import Convnet, effective
+from memrnn.models.networks import Networks
+from memrnn.run import provenance
 
 CONFIGS = Path(__file__).parents[1] / "config"
 SIZES = {"small": "cifar10_small.yaml", "paper": "paper_cifar10.yaml"}  # on top of config.yaml
@@ -172,8 +174,8 @@ def main() -> None:
         **{name: [" ".join(map(str, getattr(row["front"], name))) for row in rows] for name in ("filters", "dense")},
     }
     table = pd.DataFrame(rows).assign(**sizes)
-    record.save_table(options.out / "convnet.csv", table[[*COLUMNS]])
-    record.save_json(options.out / "convnet.json", {"machine": provenance.machine(), "versions": provenance.versions()})
+    save_table(options.out / "convnet.csv", table[[*COLUMNS]])
+    save_json(options.out / "convnet.json", {"machine": provenance.machine(), "versions": provenance.versions()})
     print("milliseconds per training step and network, plain / this in the same rounds, peak memory in MiB")
     print(summary(table).to_string(index=False))
 

@@ -61,10 +61,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "lib"))  # of th
 
 from settings import SETTINGS
 
-from memrnn import config as configuration
-from memrnn import figures, record
-from memrnn.claims import mean_interval
-from memrnn.correlate import POINT, check_table
+from memrnn import figures
+from memrnn.analysis.scores import POINT
+from memrnn.core.files import load_table, save_table, write_atomic
+from memrnn.core.stats import mean_interval
+from memrnn.core.tables import check_table
+from memrnn.run import config as configuration
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -155,7 +157,7 @@ def run_workflow(setting: str, configfile: Path, folder: Path, cores: str) -> No
     """
     own = folder / f"{setting}.yaml"
     part = override(folder.name, setting)
-    with record.write_atomic(own) as temporary:
+    with write_atomic(own) as temporary:
         temporary.write_text(yaml.safe_dump(part))
     targets = [f"results/{part['run']}/tables/{name}.csv" for name in TABLES]
     command = [
@@ -278,8 +280,8 @@ def load(folder: Path, config: Mapping[str, Any]) -> pd.DataFrame:
             f"{folder}: no tables; expected a run of this script. Run it without --only compare, or name with "
             "--settings those that have been run."
         )
-    scores = record.load_table(folder / "tables" / "scores.csv", SCORE_COLUMNS)
-    points = record.load_table(folder / "tables" / "slow_points.csv", SPEED_COLUMNS)
+    scores = load_table(folder / "tables" / "scores.csv", SCORE_COLUMNS)
+    points = load_table(folder / "tables" / "slow_points.csv", SPEED_COLUMNS)
     networks = network_measures(scores, points, config["claims"]["search_steps"], config["run"])
     configured = itertools.product(config["cells"], config["protocols"], config["seeds"])
     expected = pd.MultiIndex.from_tuples(list(configured), names=NETWORK)
@@ -577,8 +579,8 @@ def report(folder: Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
     table = pd.concat([compare(networks[EXACT], networks[setting], setting) for setting in others], ignore_index=True)
     text = markdown(table)
     style = configs[EXACT]["figures"]
-    record.save_table(folder / "equivalence.csv", table)
-    with record.write_atomic(folder / "equivalence.md") as temporary:
+    save_table(folder / "equivalence.csv", table)
+    with write_atomic(folder / "equivalence.md") as temporary:
         temporary.write_text(text)
     png, svg = folder / "equivalence.png", folder / "equivalence.svg"
     figures.save(draw(table, style), png, svg, style["dpi"])

@@ -26,8 +26,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "lib"))  # of th
 from settings import SETTINGS
 from training import SIZES, Task, prepare
 
-from memrnn import record
-from memrnn.engine import PRECISIONS
+from memrnn.core.files import save_table
+from memrnn.core.jobs import prepare_process
+from memrnn.training.engine import PRECISIONS
 
 Shape = tuple[int, int, int]  # rows, inner dimension, columns
 
@@ -98,7 +99,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--out", type=Path, default=Path("results/bench"))
     options = parser.parse_args()
-    record.prepare_process(1)
+    prepare_process(1)
     table = pd.DataFrame(
         [
             measure(size, cell, setting, options.rounds)
@@ -107,7 +108,7 @@ def main() -> None:
             for setting in SETTINGS
         ]
     )
-    record.save_table(options.out / "limits.csv", table)
+    save_table(options.out / "limits.csv", table)
     print(table.to_string(index=False, float_format="%.1f"))
 
 

@@ -25,7 +25,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "lib"))  # of this clone, whatever the shell says
 
-from memrnn import record
+from memrnn.core.files import save_json, save_table
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("Snakefile", "config", "envs", "workflow")
@@ -87,7 +87,7 @@ def place(clone: Path) -> dict[str, int]:
                         path = clone / name
                         path.parent.mkdir(parents=True, exist_ok=True)
                         if path.suffix == ".json":
-                            record.save_json(path, {})  # some are read when a run is planned
+                            save_json(path, {})  # some are read when a run is planned
                         else:
                             path.touch()
                         os.utime(path, (began + level / 1000,) * 2)  # nothing is older than what it is made of
@@ -127,7 +127,7 @@ def main() -> None:
         print(json.dumps(place(options.place)))
         return
     table = pd.DataFrame([row for size in options.block_sizes for row in measure(options.seeds, size)])
-    record.save_table(options.out / "planning.csv", table)
+    save_table(options.out / "planning.csv", table)
     print(table.to_string(index=False, float_format="%.1f"))
 
 

@@ -32,11 +32,16 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "lib"))  # of th
 
 from training import CLASSES, SIZES, highest, peaks, take_turns
 
-from memrnn import networks as nets
-from memrnn import provenance, record
-from memrnn.cells import CELLS, State, squared_change
-from memrnn.networks import Networks
-from memrnn.slow_points import descend, held_input
+from memrnn.core import streams
+from memrnn.core.files import save_json, save_table
+from memrnn.core.jobs import prepare_process
+from memrnn.dynamics.points import descend
+from memrnn.models import networks as nets
+from memrnn.models.cell import State, squared_change
+from memrnn.models.cells import CELLS
+from memrnn.models.networks import Networks
+from memrnn.run import provenance
+from memrnn.tasks.delayed_classification import held_input
 
 SETTINGS = ("plain", "search")
 STEPS, PAPER_STEPS = 100, 100_000  # of a round; of the published search
@@ -92,7 +97,7 @@ def prepare(setting: str, task: Task, device: torch.device) -> Callable[[], Stat
     """A function that does `STEPS` steps of `task` from the same start, in the given setting."""
     networks = nets.initial(task.cell, range(task.networks), task.pixels + 1, task.units, CLASSES + 1).to(device)
     like = CELLS[task.cell].initial_state(task.networks, task.points, task.units, networks.readout)
-    generator = record.generator(0, "bench", "states", device=device)
+    generator = streams.generator(0, "bench", "states", device=device)
     start = tuple(torch.empty_like(part).uniform_(-1, 1, generator=generator) for part in like)
     lower = {"plain": plain_search, "search": search}[setting]
     return lambda: lower(networks, start, STEPS)
@@ -100,14 +105,14 @@ def prepare(setting: str, task: Task, device: torch.device) -> Callable[[], Stat
 
 def peak(setting: str, task: Task, device: str) -> float:
     """Peak memory in MiB of this process, which should be a fresh one, after a short search."""
-    record.prepare_process(1)
+    prepare_process(1)
     prepare(setting, task, torch.device(device))()
     return highest(device)
 
 
 def measure(point: Point, memory: Mapping[tuple[Any, ...], float]) -> Iterator[dict[str, Any]]:
     """Rows of the table for one point."""
-    record.prepare_process(point.threads)
+    prepare_process(point.threads)
     steps = {setting: prepare(setting, point.task, torch.device(point.device)) for setting in point.settings}
     taken = take_turns(steps, point.rounds, point.device)
     for setting, values in taken.items():
@@ -142,10 +147,8 @@ def main() -> None:
     ]
     memory = {} if options.no_memory else peaks(points, peak)
     table = pd.DataFrame(row for point in tqdm(points, disable=None) for row in measure(point, memory))[[*COLUMNS]]
-    record.save_table(options.out / "slow_points.csv", table)
-    record.save_json(
-        options.out / "slow_points.json", {"machine": provenance.machine(), "versions": provenance.versions()}
-    )
+    save_table(options.out / "slow_points.csv", table)
+    save_json(options.out / "slow_points.json", {"machine": provenance.machine(), "versions": provenance.versions()})
     print("milliseconds per step and network, plain / this in the same rounds, peak memory in MiB, and minutes of")
     print(f"{PAPER_STEPS:,} steps of all the networks")
     print(table[[*COLUMNS[1:11]]].round({"median_ms": 4, "ratio": 2, "peak_mib": 0, "paper_minutes": 2}).to_string())

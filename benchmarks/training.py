@@ -39,12 +39,18 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "lib"))  # of th
 
 from settings import SETTINGS as ENGINES
 
-from memrnn import engine, figures, provenance, record, trials
-from memrnn import networks as nets
-from memrnn.engine import Update
-from memrnn.images import ImageSet
-from memrnn.networks import Networks
-from memrnn.protocols import Stage
+from memrnn import figures
+from memrnn.core import streams
+from memrnn.core.files import save_json, save_table
+from memrnn.core.jobs import prepare_process
+from memrnn.data.images import ImageSet
+from memrnn.models import networks as nets
+from memrnn.models.networks import Networks
+from memrnn.run import provenance
+from memrnn.tasks import delayed_classification as trials
+from memrnn.tasks.protocols import Stage
+from memrnn.training import engine
+from memrnn.training.engine import Update
 
 SIZES = {"digits": {"batch": 64, "pixels": 64, "units": 100}, "mnist": {"batch": 128, "pixels": 784, "units": 200}}
 torch.backends.cudnn.allow_tf32 = False  # torch's layers on a GPU in float32, as the others are
@@ -120,7 +126,7 @@ def layer_logits(modules: Sequence[tuple[torch.nn.Module, torch.nn.Module]], x: 
 def synthetic(pixels: int) -> ImageSet:
     """Random images: what an image shows takes no time."""
     labels, names = torch.arange(CLASSES).repeat_interleave(100), tuple(map(str, range(CLASSES)))
-    values = torch.rand(len(labels), pixels, generator=record.generator(0, "bench", "images"))
+    values = torch.rand(len(labels), pixels, generator=streams.generator(0, "bench", "images"))
     return ImageSet("random", (pixels, 1, 1), names, values, labels, values, labels, mean=0.13, std=0.31, checksum="")
 
 
@@ -154,7 +160,7 @@ def plain_step(
     stage = Stage(CLASSES, task.steps)
     optimiser = torch.optim.Adam([values.requires_grad_() for values in parameters], lr=RATE, fused=True)
     split = images.offsets("train"), images.counts("train")
-    draws, noise = ([record.generator(seed, "bench", name, device=device) for seed in seeds] for name in STREAMS)
+    draws, noise = ([streams.generator(seed, "bench", name, device=device) for seed in seeds] for name in STREAMS)
     x = torch.empty(len(seeds), task.steps, task.batch, task.pixels + 1, device=device)
 
     def step() -> None:
@@ -176,7 +182,7 @@ def engine_step(setting: str, start: Networks, images: ImageSet, task: Any, devi
 
 def peak(setting: str, task: Any, device: str, prepare: Callable[..., Callable[[], None]] = prepare) -> float:
     """Peak memory in MiB of this process, which should be a fresh one, after the first steps of training."""
-    record.prepare_process(1)
+    prepare_process(1)
     step = prepare(setting, task, torch.device(device))
     for _ in range(WARM_UP):
         step()
@@ -221,7 +227,7 @@ def measure(
     point: Point, memory: Mapping[tuple[Any, ...], float], prepare: Callable[..., Callable[[], None]] = prepare
 ) -> Iterator[dict[str, Any]]:
     """Rows of the table for one point, whose steps `prepare` makes."""
-    record.prepare_process(point.threads)
+    prepare_process(point.threads)
     steps = {setting: prepare(setting, point.task, torch.device(point.device)) for setting in point.settings}
     taken = take_turns(steps, point.rounds, point.device)
     for setting, values in taken.items():
@@ -328,10 +334,8 @@ def main() -> None:
     table = pd.DataFrame(row for point in tqdm(points, disable=None) for row in measure(point, memory))
     for name, part in table.groupby("benchmark"):
         columns = COLUMNS + ("varied", "value") * (name == "scaling")
-        record.save_table(options.out / f"{name}.csv", part[[*columns]])
-        record.save_json(
-            options.out / f"{name}.json", {"machine": provenance.machine(), "versions": provenance.versions()}
-        )
+        save_table(options.out / f"{name}.csv", part[[*columns]])
+        save_json(options.out / f"{name}.json", {"machine": provenance.machine(), "versions": provenance.versions()})
         draw(name, part, options.out)
     print("milliseconds per training step and network, plain / this in the same rounds, peak memory in MiB")
     print(summary(table).to_string(index=False))

@@ -16,7 +16,7 @@ from hypothesis import settings
 if TYPE_CHECKING:
     import pandas as pd
 
-    from memrnn.images import ImageSet
+    from memrnn.data.images import ImageSet
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("Snakefile", "config", "envs", "workflow")
@@ -90,7 +90,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def digits() -> "ImageSet":
-    from memrnn import dataset
+    from memrnn.data import dataset
 
     return dataset.build({"source": "digits", "folder": None})
 

@@ -2,9 +2,9 @@
 
 import torch
 
-import memrnn.regularise
-import memrnn.slow_points
-import memrnn.train  # noqa: F401
+import memrnn.dynamics.search
+import memrnn.training.regularise
+import memrnn.training.train  # noqa: F401
 
 torch.set_num_threads(1)
 torch.optim.Adam([torch.zeros(1)])  # its first use imports more than all else

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memrnn.cells import Cell
+from memrnn.models.cell import Cell
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:

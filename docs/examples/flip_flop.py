@@ -25,7 +25,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "workflow" / "lib"))
 
-from memrnn.slow_points import search
+from memrnn.dynamics.search import search
 
 BITS, UNITS = 3, 24
 PULSE = 0.15  # probability per channel and step

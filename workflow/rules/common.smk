@@ -6,9 +6,12 @@ from pathlib import Path
 ROOT = Path(workflow.basedir)
 LIBRARY = ROOT / "workflow" / "lib"
 sys.path.insert(0, str(LIBRARY))
-from memrnn import figures, planning, record, sources
-from memrnn import config as configuration
-from memrnn.downloads import COLLECTIONS
+from memrnn import figures
+from memrnn.core.files import load_json
+from memrnn.data import sources
+from memrnn.data.downloads import COLLECTIONS
+from memrnn.run import config as configuration
+from memrnn.run import planning
 
 planning.use_library(LIBRARY)
 
@@ -34,7 +37,7 @@ SETTINGS = dict(config)  # as validated; what follows adds to `config` for the r
 for name, path in {"numbers": NUMBERS, "predictors": PREDICTOR_NUMBERS, "provenance": PROVENANCE}.items():
     if path.is_file():
         try:
-            config[name] = record.load_json(path)  # the captions and the report's first page state them
+            config[name] = load_json(path)  # the captions and the report's first page state them
         except ValueError as error:
             raise WorkflowError(error)
 

@@ -31,6 +31,6 @@ def of_jobs(patterns):
 onsuccess:
     # Verdicts belong at the end of a run that reached them; after a part of it, they may be those of other settings.
     if planning.written(PROVENANCE) != BEFORE:
-        from memrnn import claims  # here and not for every plan: its statistics take a second to import
+        from memrnn.analysis import claims  # here and not for every plan: its statistics take a second to import
 
         claims.main([RESULTS])

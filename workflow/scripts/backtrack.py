@@ -2,17 +2,20 @@
 
 import torch
 
-from memrnn import record
-from memrnn.backtrack import confusions, follow, introductions, load_checkpoints, table
-from memrnn.engine import device_of
-from memrnn.images import load as load_images
-from memrnn.protocols import Stage, schedule
-from memrnn.slow_points import descend, mean_input, stored
+from memrnn.core.files import save_arrays, save_table
+from memrnn.core.jobs import log_to, prepare_process
+from memrnn.core.tables import label_rows
+from memrnn.data.images import load as load_images
+from memrnn.dynamics.backtrack import confusions, follow, introductions, load_checkpoints, table
+from memrnn.dynamics.points import descend, stored
+from memrnn.tasks.delayed_classification import mean_input
+from memrnn.tasks.protocols import Stage, schedule
+from memrnn.training.engine import device_of
 
 params, task, settings = snakemake.params, snakemake.params.task, snakemake.params.backtrack
 cell, protocol = snakemake.wildcards.cell, snakemake.wildcards.protocol
-log = record.log_to(snakemake.log[0], "backtrack")
-record.prepare_process(snakemake.threads)
+log = log_to(snakemake.log[0], "backtrack")
+prepare_process(snakemake.threads)
 
 device = device_of(params.device)
 images = load_images(snakemake.input.images).to(device)
@@ -41,6 +44,6 @@ confusion = confusions(checkpoints, images, introduced, task["steps"], task["min
 meta = {**meta, "cell": cell}
 # (checkpoints, networks, classes, units)
 arrays = {f"points.{part}": torch.stack([state[part] for state in found]) for part in range(len(points))}
-record.save_arrays(snakemake.output.points, arrays, meta)
-record.save_table(snakemake.output.table, record.label_rows(rows, meta))
-record.save_table(snakemake.output.confusion, record.label_rows(confusion, meta))
+save_arrays(snakemake.output.points, arrays, meta)
+save_table(snakemake.output.table, label_rows(rows, meta))
+save_table(snakemake.output.confusion, label_rows(confusion, meta))

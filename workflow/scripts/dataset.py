@@ -1,8 +1,8 @@
 """Rule dataset: read the image source and cache it as one file."""
 
-from memrnn.dataset import build
-from memrnn.images import save
-from memrnn.record import log_to
+from memrnn.core.jobs import log_to
+from memrnn.data.dataset import build
+from memrnn.data.images import save
 
 log = log_to(snakemake.log[0], "dataset")
 image_set = build(snakemake.params.dataset)

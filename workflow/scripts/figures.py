@@ -1,7 +1,8 @@
 """Draw one figure from the tables it needs."""
 
+from memrnn.core.files import load_table
+from memrnn.core.jobs import log_to
 from memrnn.figures import COLUMNS, MAY_BE_EMPTY, draw, save, tables_for
-from memrnn.record import load_table, log_to
 
 name = snakemake.wildcards.figure
 logger = log_to(snakemake.log[0], "figures")

@@ -1,24 +1,25 @@
 """Predictors of memory compared on the same networks, and lifetimes of networks predicted from the others."""
 
-from memrnn import record
-from memrnn.correlate import SCORE_COLUMNS, SLOW_POINT_COLUMNS, SPECTRUM_COLUMNS
-from memrnn.predictors import compare, numbers, predict
+from memrnn.analysis.predictors import compare, numbers, predict
+from memrnn.analysis.scores import SCORE_COLUMNS, SLOW_POINT_COLUMNS, SPECTRUM_COLUMNS
+from memrnn.core.files import load_table, save_json, save_table
+from memrnn.core.jobs import log_to
 
-log = record.log_to(snakemake.log[0], "predictors")
+log = log_to(snakemake.log[0], "predictors")
 budget, settings = snakemake.params.search_steps, snakemake.params.correlate
 tables = (
-    record.load_table(snakemake.input.slow_points, SLOW_POINT_COLUMNS),
-    record.load_table(snakemake.input.spectrum, SPECTRUM_COLUMNS),
-    record.load_table(snakemake.input.scores, SCORE_COLUMNS),
+    load_table(snakemake.input.slow_points, SLOW_POINT_COLUMNS),
+    load_table(snakemake.input.spectrum, SPECTRUM_COLUMNS),
+    load_table(snakemake.input.scores, SCORE_COLUMNS),
 )
 
 predictions = predict(*tables, search_steps=budget, **snakemake.params.delays)
-record.save_table(snakemake.output.predictions, predictions)
+save_table(snakemake.output.predictions, predictions)
 
 bootstrap = {key: settings[key] for key in ("resamples", "confidence", "seed")}
 table = compare(*tables, predictions, search_steps=budget, **bootstrap)
-record.save_table(snakemake.output.predictors, table)
-record.save_json(snakemake.output.numbers, numbers(table, budget))
+save_table(snakemake.output.predictors, table)
+save_json(snakemake.output.numbers, numbers(table, budget))
 for row in table[table.target == "lifetime"].itertuples():
     log.info(
         "%s %s, %s at %d search steps: oriented rho with the lifetime %.2f [%.2f, %.2f]; left-out error %.3f, gain on "

@@ -3,17 +3,20 @@
 import shutil
 from pathlib import Path
 
-from memrnn import networks, record, train
-from memrnn.budget import checkpoint_steps
-from memrnn.engine import choose
-from memrnn.images import load as load_images
-from memrnn.protocols import Schedule, Stage
-from memrnn.regularise import MODES, in_modes, points_of_modes, speed_penalty
+from memrnn.core.files import save_table
+from memrnn.core.jobs import fingerprint_of, log_to, prepare_process, told_to_stop
+from memrnn.core.tables import label_rows
+from memrnn.data.images import load as load_images
+from memrnn.models import networks
+from memrnn.tasks.protocols import Schedule, Stage, checkpoint_steps
+from memrnn.training import train
+from memrnn.training.engine import choose
+from memrnn.training.regularise import MODES, in_modes, points_of_modes, speed_penalty
 
 settings, task, modes = snakemake.params.regularise, snakemake.params.task, snakemake.params.modes
-log = record.log_to(snakemake.log[0], "regularise")
-record.prepare_process(snakemake.threads)
-stop = record.told_to_stop()
+log = log_to(snakemake.log[0], "regularise")
+prepare_process(snakemake.threads)
+stop = told_to_stop()
 
 images = load_images(snakemake.input.images)
 before, meta = networks.load(snakemake.input.networks)
@@ -38,9 +41,9 @@ start = in_modes(before, modes)
 strengths = [0.0 if MODES[phase] is None else settings["strength"] for phase in start.phases]
 penalty = speed_penalty(points, strengths, settings["noise_draws"], images.mean, images.std)
 folder = Path(snakemake.output.networks).with_suffix(".partial")
-fingerprint = record.fingerprint(snakemake.input, snakemake.params, *engine.circumstances)
+fingerprint = fingerprint_of(snakemake.input, snakemake.params, *engine.circumstances)
 trained, rows = train.run(start, images, plan, engine, folder, fingerprint, log, penalty, stop)
 
 networks.save(snakemake.output.networks, trained, meta)
-record.save_table(snakemake.output.table, record.label_rows(rows, meta))
+save_table(snakemake.output.table, label_rows(rows, meta))
 shutil.rmtree(folder)

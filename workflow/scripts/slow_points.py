@@ -2,14 +2,18 @@
 
 import torch
 
-from memrnn import networks, record
-from memrnn.engine import device_of
-from memrnn.images import load as load_images
-from memrnn.slow_points import centroids, find, held_input, mean_input
+from memrnn.core.files import save_arrays, save_table
+from memrnn.core.jobs import log_to, prepare_process
+from memrnn.core.tables import label_rows
+from memrnn.data.images import load as load_images
+from memrnn.dynamics.points import centroids, find
+from memrnn.models import networks
+from memrnn.tasks.delayed_classification import held_input, mean_input
+from memrnn.training.engine import device_of
 
 settings = snakemake.params.slow_points
-log = record.log_to(snakemake.log[0], "slow_points")
-record.prepare_process(snakemake.threads)
+log = log_to(snakemake.log[0], "slow_points")
+prepare_process(snakemake.threads)
 
 images = load_images(snakemake.input.images)
 ensemble, meta = networks.load(snakemake.input.networks)
@@ -35,5 +39,5 @@ arrays = {"held_input": held_input(ensemble, mean_input(ensemble, images)).squee
 arrays |= {f"centroid.{part}": values for part, values in enumerate(start.state)}
 for part in range(len(start.state)):
     arrays[f"points.{part}"] = torch.stack([state[part] for state in found])  # (budgets, networks, classes, units)
-record.save_arrays(snakemake.output.points, arrays, {**meta, "search_steps": settings["search_steps"]})
-record.save_table(snakemake.output.table, record.label_rows(rows, meta))
+save_arrays(snakemake.output.points, arrays, {**meta, "search_steps": settings["search_steps"]})
+save_table(snakemake.output.table, label_rows(rows, meta))

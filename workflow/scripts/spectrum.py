@@ -1,14 +1,17 @@
 """Say what kind of points the slow points of one block of networks are."""
 
-from memrnn import networks, record
-from memrnn.engine import device_of
-from memrnn.images import load as load_images
-from memrnn.slow_points import stored
-from memrnn.spectrum import examine
+from memrnn.core.files import save_table
+from memrnn.core.jobs import log_to, prepare_process
+from memrnn.core.tables import label_rows
+from memrnn.data.images import load as load_images
+from memrnn.dynamics.points import stored
+from memrnn.dynamics.spectrum import examine
+from memrnn.models import networks
+from memrnn.training.engine import device_of
 
 settings = snakemake.params.spectrum
-log = record.log_to(snakemake.log[0], "spectrum")
-record.prepare_process(snakemake.threads)
+log = log_to(snakemake.log[0], "spectrum")
+prepare_process(snakemake.threads)
 
 images = load_images(snakemake.input.images)
 ensemble, meta = networks.load(snakemake.input.networks)
@@ -20,4 +23,4 @@ for (kind, reason), group in rows.groupby(["kind", "kind_reason"]):
         "%s (%s): %d of %d points, median of the leading modulus %.4f",
         *(kind, reason, len(group), len(rows), group.leading_modulus.median()),
     )
-record.save_table(snakemake.output.table, record.label_rows(rows, meta))
+save_table(snakemake.output.table, label_rows(rows, meta))

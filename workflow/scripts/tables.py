@@ -2,12 +2,14 @@
 
 import pandas as pd
 
-from memrnn import record
+from memrnn.core.files import load_table, save_table
+from memrnn.core.jobs import log_to
+from memrnn.core.tables import KEYS
 
-log = record.log_to(snakemake.log[0], "tables")
-parts = [record.load_table(path, record.KEYS, may_be_empty=True) for path in snakemake.input.get("parts", [])]
+log = log_to(snakemake.log[0], "tables")
+parts = [load_table(path, KEYS, may_be_empty=True) for path in snakemake.input.get("parts", [])]
 filled = [part for part in parts if len(part)]
 # Where no network is followed back through training, or no vocabulary grows, there is nothing to join.
-table = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(record.KEYS))
-record.save_table(snakemake.output.table, table)
+table = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(KEYS))
+save_table(snakemake.output.table, table)
 log.info("%d rows from %d files", len(table), len(parts))

@@ -3,18 +3,21 @@
 import shutil
 from pathlib import Path
 
-from memrnn import networks, record, train
-from memrnn.budget import checkpoint_steps
-from memrnn.engine import choose
-from memrnn.fronts import choose as choose_front
-from memrnn.images import load as load_images
-from memrnn.protocols import Stage, schedule
+from memrnn.core.files import save_arrays, save_table
+from memrnn.core.jobs import fingerprint_of, log_to, prepare_process, told_to_stop
+from memrnn.core.tables import label_rows
+from memrnn.data.images import load as load_images
+from memrnn.models import networks
+from memrnn.models.fronts import choose as choose_front
+from memrnn.tasks.protocols import Stage, checkpoint_steps, schedule
+from memrnn.training import train
+from memrnn.training.engine import choose
 
 cell, protocol = snakemake.wildcards.cell, snakemake.wildcards.protocol
 settings, task, seeds = snakemake.params.train, snakemake.params.task, snakemake.params.seeds
-log = record.log_to(snakemake.log[0], "train")
-record.prepare_process(snakemake.threads)
-stop = record.told_to_stop()
+log = log_to(snakemake.log[0], "train")
+prepare_process(snakemake.threads)
+stop = told_to_stop()
 
 images = load_images(snakemake.input.images)
 full = Stage(len(images.classes), task["steps"])
@@ -36,13 +39,13 @@ front = choose_front(network, images.shape)
 start = networks.initial(cell, seeds, inputs, network["units"], len(images.classes) + 1, front)
 folder = Path(snakemake.output.networks).with_suffix(".partial")
 engine = choose(snakemake.params.engine)
-fingerprint = record.fingerprint(snakemake.input, snakemake.params, cell, *engine.circumstances)
+fingerprint = fingerprint_of(snakemake.input, snakemake.params, cell, *engine.circumstances)
 trained, rows = train.run(start, images, plan, engine, folder, fingerprint, log, stop=stop)
 
 meta = {"dataset": images.name, "curriculum": protocol}
 networks.save(snakemake.output.networks, trained, meta)
 checkpoints = train.checkpoints(folder, plan.checkpoints)
 about = {**meta, "steps": plan.checkpoints, "seeds": seeds, "front": front.settings()}
-record.save_arrays(snakemake.output.checkpoints, checkpoints, about)
-record.save_table(snakemake.output.table, record.label_rows(rows, {**meta, "cell": cell}))
+save_arrays(snakemake.output.checkpoints, checkpoints, about)
+save_table(snakemake.output.table, label_rows(rows, {**meta, "cell": cell}))
 shutil.rmtree(folder)

@@ -1,0 +1,175 @@
+"""Ensembles: how they begin, what they say, and that their files come back whole or not at all."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from scipy import stats
+
+from memrnn.core.files import load_arrays, save_arrays
+from memrnn.models import networks as nets
+from memrnn.models.cells import CELLS
+
+GATES = {"gru": 3, "lstm": 4}
+BOTH = pytest.mark.parametrize("cell", sorted(GATES))
+INPUTS, UNITS, OUTPUTS = 65, 100, 11
+
+
+@BOTH
+def test_shapes_and_labels(cell):
+    networks = nets.initial(cell, [3, 0], INPUTS, UNITS, OUTPUTS)
+    assert {name: tuple(values.shape) for name, values in networks.parameters.items()} == {
+        "inputs": (2, INPUTS, GATES[cell] * UNITS),
+        "recurrent": (2, UNITS, GATES[cell] * UNITS),
+        "bias": (2, GATES[cell] * UNITS),
+        "readout": (2, UNITS, OUTPUTS),
+        "readout_bias": (2, OUTPUTS),
+    }
+    assert {values.dtype for values in networks.parameters.values()} == {torch.float32}
+    assert networks.labels == [{"phase": "trained", "seed": 3}, {"phase": "trained", "seed": 0}]
+
+
+@BOTH
+def test_initial_weights_are_normal_with_variance_one_over_fan_in(cell):
+    networks = nets.initial(cell, range(20), INPUTS, UNITS, OUTPUTS)
+    deviations = {
+        "inputs": 1 / math.sqrt(INPUTS),
+        "recurrent": 1 / math.sqrt(UNITS),
+        "bias": 0.01,
+        "readout": 1 / math.sqrt(UNITS),
+        "readout_bias": 0.01,
+    }
+    for name, deviation in deviations.items():
+        values = networks.parameters[name].flatten().numpy() / deviation
+        # Five standard errors of mean and variance; the shape by Kolmogorov and Smirnov. Seeds are fixed.
+        assert abs(values.mean()) < 5 / math.sqrt(values.size), name
+        assert abs(values.var() - 1) < 5 * math.sqrt(2 / values.size), name
+        assert stats.kstest(values[:20_000], "norm").pvalue > 1e-3, name
+
+
+@BOTH
+def test_gates_seeds_and_tensors_are_drawn_apart(cell):
+    networks = nets.initial(cell, [0, 1], UNITS, UNITS, OUTPUTS)  # as many inputs as units: the shapes agree
+    blocks = [
+        gate.numpy().ravel()
+        for values in (networks.weights.inputs, networks.weights.recurrent)
+        for network in values
+        for gate in network.chunk(GATES[cell], -1)
+    ]
+    correlation = np.corrcoef(blocks) - np.eye(len(blocks))
+    assert np.abs(correlation).max() < 5 / math.sqrt(blocks[0].size)
+
+
+@BOTH
+def test_a_seed_begins_the_same_in_every_block(cell):
+    block = nets.initial(cell, [4, 1, 7], INPUTS, UNITS, OUTPUTS)
+    for position, seed in enumerate(block.seeds):
+        alone = nets.initial(cell, [seed], INPUTS, UNITS, OUTPUTS)
+        for name, values in alone.parameters.items():
+            assert torch.equal(values[0], block.parameters[name][position]), name
+
+
+@BOTH
+def test_logits_and_step_against_loops(cell):
+    networks = nets.initial(cell, [0, 1], 4, 3, OUTPUTS)
+    h = torch.randn(2, 5, 6, 3, generator=torch.Generator().manual_seed(0))
+    for shape in ((2, 5, 6, 3), (2, 30, 3)):
+        logits = networks.logits(h.view(shape))
+        assert logits.shape == (*shape[:-1], OUTPUTS)
+        for network in range(2):
+            w, b = networks.readout[network].numpy(), networks.readout_bias[network].numpy()
+            expected = [sum(row[j] * w[j] for j in range(3)) + b for row in h[network].reshape(-1, 3).numpy()]
+            np.testing.assert_allclose(logits[network].reshape(-1, OUTPUTS), expected, rtol=0, atol=1e-6)
+    # One step is the first of a sequence.
+    x = torch.randn(2, 1, 6, 4, generator=torch.Generator().manual_seed(1))
+    stepped = networks.step(networks.cell.initial_state(2, 6, 3, x), x[:, 0])
+    torch.testing.assert_close(stepped[0], networks.cell.sequence(networks.weights, x)[:, 0])
+
+
+# ---------------------------------------------------------------- files
+
+
+@pytest.fixture
+def saved(tmp_path):
+    networks = nets.from_parameters(
+        "lstm", nets.initial("lstm", [2, 2], 4, 3, OUTPUTS).parameters, (2, 2), ("control", "centroid")
+    )
+    path = tmp_path / "block.safetensors"
+    nets.save(path, networks, {"dataset": "digits", "curriculum": "vocu"})
+    return path, networks
+
+
+def test_what_is_saved_comes_back(saved):
+    path, networks = saved
+    loaded, meta = nets.load(path)
+    assert loaded.cell is CELLS["lstm"]
+    assert loaded.seeds == (2, 2) and loaded.phases == ("control", "centroid")
+    assert meta["dataset"] == "digits" and meta["curriculum"] == "vocu"
+    assert loaded.parameters.keys() == networks.parameters.keys()
+    for name, values in networks.parameters.items():
+        assert torch.equal(loaded.parameters[name], values) and loaded.parameters[name].dtype == values.dtype
+
+
+def test_trained_weights_are_saved_without_their_graph(saved, tmp_path):
+    _, networks = saved
+    leaves = {name: values.clone().requires_grad_() for name, values in networks.parameters.items()}
+    nets.save(tmp_path / "again", nets.from_parameters("lstm", leaves, networks.seeds, networks.phases), {})
+    assert not any(values.requires_grad for values in nets.load(tmp_path / "again")[0].parameters.values())
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"nowhere\.safetensors: no such file.*Run that stage again"):
+        nets.load(tmp_path / "nowhere.safetensors")
+
+
+def test_a_file_cut_short_anywhere_is_refused(saved):
+    path, _ = saved
+    whole = path.read_bytes()
+    for length in [0, 1, 7, 8, 9, *range(10, len(whole), 97), len(whole) - 1]:
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"block\.safetensors: expected a whole safetensors file"):
+            nets.load(path)
+
+
+def test_a_flipped_bit_anywhere_is_refused(saved):
+    path, _ = saved
+    whole = path.read_bytes()
+    for position in [*range(0, len(whole), 41), len(whole) - 1]:
+        damaged = bytearray(whole)
+        damaged[position] ^= 0x04
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"block\.safetensors: .*Delete the file and"):
+            nets.load(path)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("name", ["recurrent", "readout_bias"])
+def test_weights_that_are_not_finite_are_refused(saved, name, bad):
+    path, networks = saved
+    networks.parameters[name].view(-1)[5] = bad
+    nets.save(path, networks, {})
+    with pytest.raises(ValueError, match=rf"block\.safetensors: {name} has values that are not finite"):
+        nets.load(path)
+
+
+def test_files_of_something_else_are_refused(saved, tmp_path):
+    path, networks = saved
+    other = tmp_path / "other.safetensors"
+    save_arrays(other, {"train_images": torch.zeros(3, 4)}, {"name": "digits"})
+    with pytest.raises(ValueError, match=r"other\.safetensors: expected networks, found no 'cell'"):
+        nets.load(other)
+    arrays, meta = load_arrays(path)
+    save_arrays(other, {name: arrays[name] for name in arrays if name != "readout"}, meta)
+    with pytest.raises(ValueError, match=r"expected networks, found no 'readout'"):
+        nets.load(other)
+    save_arrays(other, arrays, {**meta, "cell": "perceptron"})
+    with pytest.raises(ValueError, match=r"expected networks, found no 'perceptron'"):
+        nets.load(other)
+    save_file({name: values.contiguous() for name, values in networks.parameters.items()}, other)
+    with pytest.raises(ValueError, match="written by this project"):
+        nets.load(other)
+    other.write_text("seed,step,loss\n0,0,1.0\n")
+    with pytest.raises(ValueError, match="expected a whole safetensors file"):
+        nets.load(other)

@@ -1,0 +1,264 @@
+"""Blocks of seeds, ensembles, and which library modules a script stands on."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from memrnn.models.fronts import MEAN_FRAMES, Convnet
+from memrnn.run import planning
+
+ROOT = Path(__file__).parents[2]
+LIBRARY = ROOT / "workflow" / "lib"
+SCRIPTS = sorted((ROOT / "workflow" / "scripts").glob("*.py"))
+
+seed_lists = st.lists(st.integers(0, 60), unique=True, min_size=1, max_size=25)
+
+
+# ------------------------------------------------------------------------------------------------------------ blocks
+
+
+@pytest.mark.parametrize(
+    ("seeds", "size", "expected"),
+    [
+        ([0, 1, 2, 3], 4, {"seeds0-3": [0, 1, 2, 3]}),
+        ([0, 1, 2], 2, {"seeds0-1": [0, 1], "seeds2": [2]}),
+        ([0, 5, 6, 7], 4, {"seeds0_5-7": [0, 5, 6, 7]}),
+        ([3, 2, 1], 3, {"seeds3_2_1": [3, 2, 1]}),
+        ([7], 10, {"seeds7": [7]}),
+        ([9, 10, 1, 11], 2, {"seeds9-10": [9, 10], "seeds1_11": [1, 11]}),
+    ],
+)
+def test_blocks_by_hand(seeds, size, expected):
+    found = planning.blocks(seeds, size)
+    assert found == expected
+    assert list(found) == list(expected)
+
+
+def spelled(name: str) -> list[int]:
+    """The seeds that a name spells out."""
+    found = []
+    for part in name.removeprefix("seeds").split("_"):
+        first, _, last = part.partition("-")
+        found += range(int(first), int(last or first) + 1)
+    return found
+
+
+@given(seed_lists, st.integers(1, 30))
+def test_blocks_hold_all_seeds_in_order_and_are_named_by_them(seeds, size):
+    found = planning.blocks(seeds, size)
+    assert [seed for block in found.values() for seed in block] == seeds
+    assert [len(block) for block in found.values()][:-1] == [size] * (len(found) - 1)
+    assert 1 <= len(list(found.values())[-1]) <= size
+    for name, block in found.items():
+        assert spelled(name) == block
+        assert name.startswith("seeds")
+        assert set(name) <= set("seds0123456789-_")  # safe in a file's name and in a regular expression
+
+
+@given(seed_lists, st.lists(st.integers(61, 99), unique=True, max_size=9), st.integers(1, 6))
+def test_full_blocks_outlive_new_seeds(seeds, more, size):
+    before, after = planning.blocks(seeds, size), planning.blocks(seeds + more, size)
+    full = {name: block for name, block in before.items() if len(block) == size}
+    assert full.items() <= after.items()
+
+
+# ------------------------------------------------------------------------------------------------- sizes, and times
+
+
+def test_time_and_memory_follow_the_size_of_a_job():
+    # The two measurements behind the rates, 4.4 ms and 90 ms for a training step, and the margin of four.
+    small, large = 20 * 32 * 10**6 * planning.BACKWARD, 20 * 128 * 10**5 * planning.BACKWARD
+    assert planning.minutes(small, 1, 65, 100) == pytest.approx(4 * 4400 / 60, rel=0.03)
+    assert planning.minutes(large, 1, 785, 200) == pytest.approx(4 * 9000 / 60, rel=0.03)
+    assert planning.minutes(small, 10, 65, 100) == pytest.approx(10 * planning.minutes(small, 1, 65, 100), rel=0.01)
+    assert planning.minutes(1, 1, 65, 100) == 10
+    # 64 shared frames and 128 images in place of 2,560 frames.
+    assert planning.shared_inputs(785, None, 128, 20) == 785
+    assert planning.shared_inputs(785, 64, 128, 20) == 59
+    # 1,000 trials of 30 networks of MNIST's size, measured at 2,698 MiB = 2,829 MB.
+    assert 2829 < planning.megabytes(1000, 30, 785, 200) < 2 * 2829
+    assert planning.megabytes(1000, 300, 785, 200) > 8 * 2829
+    assert planning.megabytes(1, 1, 65, 100) == 2000
+
+
+def test_the_papers_front_end_by_hand():
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    pixels = planning.front(config["network"], 3072)
+    assert (pixels.inputs, pixels.shown, pixels.seconds) == (3073, 3073, 0)
+    assert set(planning.front_seconds(config, 10, pixels).values()) == {0}
+    assert set(planning.front_bytes(config, pixels).values()) == {0}
+    assert planning.updates(config, 10).keys() == planning.front_seconds(config, 10, pixels).keys()
+    config["network"]["front_end"] = "convnet"
+    found = planning.front(config["network"], 3072)
+    assert (found.inputs, found.shown) == (1025, 3073)
+    assert found.numbers == 128 * (32**2 + 16**2 + 8**2)
+    weights = [27 * 128, 1152 * 128, 1152 * 128, 2048 * 2048, 2048 * 2048, 2048 * 1024]
+    assert found.parameters == sum(weights) + 3 * 128 + 2 * 2048 + 1024
+    start = Convnet((32, 32, 3), (128,) * 3, 3, (2048, 2048, 1024), 0.2).initial(0)
+    assert found.parameters == sum(values.numel() for values in start.values())
+    # 128 frames with their gradients took 0.84 s on a busy core, without the dense layers
+    assert 0.84 < planning.BACKWARD * 128 * found.seconds < 3 * 0.84
+    assert planning.MEAN_FRAMES == MEAN_FRAMES
+    # 28 x 28 pixels, grey
+    grey = planning.front({"front_end": "convnet", "convnet": {"filters": [4], "kernel": 5, "dense": [7]}}, 784)
+    assert grey.parameters == 25 * 4 + 4 + 14 * 14 * 4 * 7 + 7
+    # 64 shared frames and 32 images, 3 modes' noise apart, for each of 4,000 updates, and 40 evaluations
+    config["engine"]["shared_frames"] = 64
+    seconds = planning.front_seconds(config, 10, found)
+    assert seconds["train"] == pytest.approx(found.seconds * (3 * 4000 * 96 + 40 * 200 * 20))
+    assert seconds["regularise"] == pytest.approx(found.seconds * (3 * 500 * (96 + 100) + 5 * 200 * 20))
+    assert planning.front_bytes(config, found)["train"] > 4 * found.parameters * (21 + 5)
+    assert planning.network(config).keys() == {"units", "front_end", "convnet"}
+    config["network"]["front_end"] = "pixels"
+    assert planning.network(config).keys() == {"units", "front_end"}
+
+
+def test_updates_of_the_default_run_by_hand():
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    assert planning.updates(config, 10) == {
+        "train": 3 * 4000 * 32 * 20,
+        "regularise": 3 * 500 * 32 * 20,
+        "slow_points": 3 * 100_000 * 10,  # a point per class
+        "backtrack": 3 * 10_000 * 10 * (21 + 9),  # shares of training, and VoCu's changes of the task
+        "spectrum": 10 * (200 * 20 + 1000 + 200 * 32 * 100),
+        "extrapolate": 1000 * 100 * 10,
+        "portraits": 200 * 3 * 10,
+    }
+    # Four networks took 74.7 s on the processor of the measurements (docs/results/digits), LSTMs longer than GRUs.
+    assert planning.seconds(3 * 4000 * 32 * 20, 4, 65, 100) == pytest.approx(74.7, rel=0.1)
+
+
+def test_when_a_file_was_written(tmp_path):
+    path = tmp_path / "made"
+    assert planning.written(path) is None
+    path.touch()
+    os.utime(path, ns=(1, 12_345))
+    assert planning.written(path) == 12_345
+
+
+# --------------------------------------------------------------------------------------------------------- ensembles
+
+
+def test_ensembles_are_every_cell_under_every_protocol_of_the_stage():
+    config = {"cells": ["gru", "lstm"], "protocols": ["vocu", "nacu"], "regularise": {"protocols": ["vocu"]}}
+    config["backtrack"] = {"protocols": ["nacu"]}
+    assert planning.ensembles(config) == {
+        "train": [("gru", "vocu"), ("gru", "nacu"), ("lstm", "vocu"), ("lstm", "nacu")],
+        "regularise": [("gru", "vocu"), ("lstm", "vocu")],
+        "backtrack": [("gru", "nacu"), ("lstm", "nacu")],
+    }
+
+
+def test_boundaries_are_where_the_task_changes():
+    assert planning.boundaries({"starts": [0, 8, 16], "out_of": 140}, 1000) == [57, 114]
+    assert planning.boundaries({"starts": [], "out_of": 140}, 1000) == []
+
+
+def test_a_configuration_is_put_in_order_where_it_lies():
+    inner = {"z": 1, "b": [{"d": 1, "c": 2}], "a": {"y": 0, "x": None}}
+    config = {"train": inner, "run": "digits"}
+    planning.put_in_order(config)
+    assert json.dumps(config) == (
+        '{"run": "digits", "train": {"a": {"x": null, "y": 0}, "b": [{"d": 1, "c": 2}], "z": 1}}'
+    )
+    assert config["train"] is inner  # Snakemake keeps hold of the same objects
+
+
+# ----------------------------------------------------------------------------------------------------- library files
+
+
+def modules(script: str) -> set[str]:
+    return {Path(path).stem for path in planning.library_files(ROOT / "workflow" / "scripts" / script, LIBRARY)}
+
+
+def test_scripts_stand_on_the_modules_they_should():
+    images = {"images", "record", "__init__"}
+    science = images | {"cells", "networks", "fronts"}
+    # Only the dataset stage stands on the readers.
+    assert modules("dataset.py") == images | {"cifar", "dataset", "downloads", "idx", "sources"}
+    training = science | {"engine", "trials", "protocols", "budget"}
+    assert modules("train.py") == training | {"train"}
+    assert modules("regularise.py") == training | {"train", "regularise", "slow_points"}
+    # For the name of the device alone.
+    assert modules("slow_points.py") == training | {"slow_points"}
+    assert modules("backtrack.py") == training | {"backtrack", "slow_points"}
+    assert modules("spectrum.py") == training | {"spectrum", "slow_points"}
+    assert modules("portraits.py") == training | {"portraits", "slow_points"}
+    assert modules("extrapolate.py") == training | {"extrapolate"}
+    assert modules("trials.py") == science | {"trials", "protocols", "budget"}
+    # Summaries do not stand on networks: an edit of a cell reaches them through the tables alone.
+    assert modules("tables.py") == {"record", "__init__"}
+    assert modules("correlate.py") == {"correlate", "record", "__init__"}
+    assert modules("formation.py") == {"formation", "correlate", "record", "__init__"}
+    assert modules("predictors.py") == {"predictors", "claims", "correlate", "formation", "record", "__init__"}
+    assert modules("claims.py") == {"claims", "correlate", "formation", "record", "__init__"}
+    assert modules("figures.py") == {"figures", "record", "__init__"}
+    assert modules("provenance.py") == {"provenance", "verify", "contract", "record", "__init__"}
+
+
+IMPORTER = """
+import ast, json, os, sys
+import numpy, pandas, scipy.stats, torch, tqdm, PIL.Image, safetensors.torch  # once, before the forks
+sys.path.insert(0, sys.argv[1])
+for script in sys.argv[2:]:
+    tree = ast.parse(open(script).read())
+    tree.body = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    sys.stdout.flush()
+    if os.fork() == 0:
+        exec(compile(tree, script, "exec"), {})
+        found = [module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "memrnn"]
+        print(json.dumps([script, sorted(found)]), flush=True)
+        os._exit(0)
+    assert os.wait()[1] == 0, script
+"""
+
+
+def test_library_files_are_what_python_imports():
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTER, str(LIBRARY), *map(str, SCRIPTS)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    imported = dict(map(json.loads, done.stdout.splitlines()))
+    assert len(imported) == len(SCRIPTS) >= 11
+    for script in SCRIPTS:
+        # What a function imports when it is called is declared too, so there may be more than at import time.
+        assert set(imported[str(script)]) <= set(planning.library_files(script, LIBRARY)), script
+
+
+def package(folder: Path, **files: str) -> Path:
+    for name, text in {"__init__": "", **files}.items():
+        (folder / "memrnn").mkdir(parents=True, exist_ok=True)
+        (folder / "memrnn" / f"{name}.py").write_text(text)
+    return folder
+
+
+def test_every_way_of_importing_is_followed(tmp_path):
+    library = package(
+        tmp_path / "lib",
+        a="from memrnn.b import thing",
+        b="def late():\n    import memrnn.c\n",
+        c="from memrnn import d as other, b\nfrom memrnn.a import x",  # a circle
+        d="import numpy\nfrom pathlib import Path",
+        unused="",
+        numpy="",  # a module of ours that bears the name of a package is not that package
+    )
+    (tmp_path / "script.py").write_text("import memrnn.a\nfrom memrnn import __version__\nimport unused\n")
+    found = planning.library_files(tmp_path / "script.py", library)
+    assert [Path(path).stem for path in found] == ["__init__", "a", "b", "c", "d"]
+    assert all(Path(path).is_file() for path in found)
+    (tmp_path / "script.py").write_text("import json\n")
+    assert [Path(path).stem for path in planning.library_files(tmp_path / "script.py", library)] == []
+
+
+def test_a_script_with_an_error_is_named(tmp_path):
+    (tmp_path / "script.py").write_text("import (")
+    with pytest.raises(SyntaxError) as caught:
+        planning.library_files(tmp_path / "script.py", package(tmp_path / "lib"))
+    assert caught.value.filename == str(tmp_path / "script.py")

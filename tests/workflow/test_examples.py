@@ -1,0 +1,68 @@
+"""The worked example of the documentation: what it finds is what the task makes necessary."""
+
+import importlib.util
+import sys
+from itertools import product
+from pathlib import Path
+
+import pytest
+import torch
+
+SCRIPT = Path(__file__).parents[2] / "docs" / "examples" / "flip_flop.py"
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def example():
+    spec = importlib.util.spec_from_file_location("flip_flop", SCRIPT)
+    sys.modules["flip_flop"] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["flip_flop"]
+
+
+def test_targets_are_the_signs_of_the_last_pulses(example):
+    inputs, targets = example.draw_trials(30, torch.Generator().manual_seed(0))
+    assert inputs.shape == targets.shape == (example.TRIAL_STEPS, 30, 3)
+    last = torch.zeros(30, 3)
+    for x, target in zip(inputs, targets, strict=True):
+        last = torch.where(x != 0, x, last)
+        assert torch.equal(target, last)
+    assert (inputs[0].abs() == 1).all()
+    assert (inputs[1:] != 0).float().mean() == pytest.approx(example.PULSE, abs=0.02)
+
+
+def test_three_bits_are_eight_memories_with_saddles_between_them(example, tmp_path, monkeypatch):
+    """Trained for less long, and searched from fewer starts, than in the documentation; the figure is drawn."""
+    monkeypatch.setattr(example, "STARTS", 250)
+    networks = []
+    train = example.train
+    monkeypatch.setattr(example, "train", lambda *settings: networks.append(train(*settings)) or networks[-1])
+    table = example.main(["--out", str(tmp_path / "portrait.png"), "--updates", "500"])
+    assert (tmp_path / "portrait.png").stat().st_size > 20_000
+    ((cell, readout),) = networks
+    every = {"".join(bits) for bits in product("+−", repeat=3)}
+
+    memories = table[table.kind == "memory"]
+    outputs = memories[["bit 1", "bit 2", "bit 3"]].to_numpy()
+    assert len(memories) == 8
+    assert set(example.signs(torch.tensor(outputs))) == every
+    assert (memories["largest |λ|"] < 1).all() and (abs(outputs) > 0.7).all()
+    # A network told the bits, and left alone for long, is where the search says its memory is.
+    told = torch.tensor([[1.0 if sign == "+" else -1.0 for sign in bits] for bits in sorted(every)]).double()
+    h = torch.zeros(8, example.UNITS).double()
+    for x in [told, *[torch.zeros_like(told)] * 500]:
+        h = cell(x, h)
+    kept = dict(zip(sorted(every), readout(h).tolist(), strict=True))
+    for bits, row in zip(example.signs(torch.tensor(outputs)), outputs.tolist(), strict=True):
+        assert row == pytest.approx(kept[bits], abs=0.02)
+
+    edges = table[table.kind == "saddle, 1 direction"]
+    assert len(edges) >= 8
+    assert edges.between.is_unique
+    for between in edges.between:
+        one, other = between.split()
+        assert sum(a != b for a, b in zip(one, other, strict=True)) == 1  # neighbours
+    assert (table["largest |λ|"][table.kind != "memory"] > 1).all()
+    assert (table.speed <= example.TOLERANCE).all()

@@ -1,0 +1,254 @@
+"""The set-up around the science: lint, pinned versions, the two commands, and what a source file may not hold."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[2]
+TORCH = "2.13.0"
+
+# Where conda-forge calls a package something else than PyPI does.
+CONDA_NAMES = {"matplotlib-base": "matplotlib", "pytorch": "torch", "seaborn-base": "seaborn"}
+
+# Under what name a package is imported, where that is not its own.
+IMPORT_NAMES = {"pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn"}
+
+
+# What `make test VENV=...` hands down, say.
+OF_MAKE = ("MFLAGS", "VENV", "PYTHON", "CORES", "CONFIG", "PROFILE", "ARGS")
+
+
+def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as from a fresh shell: without what an outer `make` hands to an inner one."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith("MAKE") and key not in OF_MAKE}
+    return subprocess.run(
+        [str(part) for part in command], cwd=cwd, env=inherited | environment, capture_output=True, text=True
+    )
+
+
+def check(*command: str | Path) -> None:
+    """Fail with all that the command printed unless it succeeds."""
+    done = run(*command)
+    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}\n{done.stderr}"
+
+
+def requirements(extra: str | None = None) -> dict[str, Requirement]:
+    """The direct dependencies of pyproject.toml by canonical name; those at run time, or of one extra."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = project["optional-dependencies"][extra] if extra else project["dependencies"]
+    return {canonicalize_name(requirement.name): requirement for requirement in map(Requirement, lines)}
+
+
+def locked(file: str = "requirements.lock") -> dict[str, str]:
+    """The versions of a lock by canonical name; every line must be one exact version, or name the lock it adds to."""
+    versions = {}
+    for line in (ROOT / file).read_text().splitlines():
+        if line.startswith("#") or (line == "--requirement requirements.lock" and file != "requirements.lock"):
+            continue
+        match = re.fullmatch(r"([A-Za-z0-9._-]+)==([0-9][0-9A-Za-z.!]*)( ; [^@:]+)?", line)
+        assert match, f"{file}: {line!r} is not name==version"
+        versions[canonicalize_name(match[1])] = match[2]
+    return versions
+
+
+def conda() -> dict[str, str]:
+    """The versions of envs/memrnn.yaml, but Python's, by their PyPI name."""
+    versions = {}
+    for line in yaml.safe_load((ROOT / "envs/memrnn.yaml").read_text())["dependencies"]:
+        name, _, version = line.partition(" ")
+        if name != "python":
+            versions[CONDA_NAMES.get(name, name)] = version
+    return versions
+
+
+def tracked() -> list[Path]:
+    """The files of the repository: what git has or would take."""
+    listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard")
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout, so there is no telling which files are the repository's")
+    return [path for path in (ROOT / name for name in listed.stdout.splitlines()) if path.is_file()]
+
+
+def findings(pattern: re.Pattern[str], files: list[Path]) -> list[str]:
+    """Every match of the pattern in the text files, as file:line: match."""
+    found = []
+    for path in files:
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError:
+            continue
+        hits = ((number, pattern.search(line)) for number, line in enumerate(lines, start=1))
+        found += [f"{path.relative_to(ROOT)}:{number}: {hit[0]}" for number, hit in hits if hit]
+    return found
+
+
+def test_ruff_finds_nothing() -> None:
+    check(sys.executable, "-m", "ruff", "check", ".")
+
+
+def test_python_files_are_formatted() -> None:
+    check(sys.executable, "-m", "ruff", "format", "--check", ".")
+
+
+def test_snakemake_files_are_formatted() -> None:
+    check(sys.executable, "-m", "snakefmt", "--check", "Snakefile", "workflow/rules")
+
+
+def test_snakemake_lint_finds_nothing_with_the_default_profile() -> None:
+    profile = ROOT / "workflow/profiles/default"
+    check(sys.executable, "-m", "snakemake", "--workflow-profile", profile, "--lint")
+
+
+def test_lock_holds_every_direct_dependency_within_its_range() -> None:
+    versions = locked()
+    for name, requirement in (requirements() | requirements("dev")).items():
+        assert name in versions, f"{name} is missing in requirements.lock; write it anew with: make lock"
+        assert requirement.specifier.contains(versions[name]), f"locked {name} {versions[name]} is not {requirement}"
+
+
+def test_what_clusters_need_is_locked_apart() -> None:
+    """With the plugin for Slurm installed, Snakemake waits for Slurm at every call, so most are better off without."""
+    versions, text = locked("requirements-slurm.lock"), (ROOT / "requirements-slurm.lock").read_text()
+    assert "\n--requirement requirements.lock\n" in text
+    for name, requirement in requirements("slurm").items():
+        assert requirement.specifier.contains(versions[name]), f"locked {name} {versions[name]} is not {requirement}"
+    assert all(name.startswith("snakemake-executor-plugin-") for name in versions)
+    assert not [name for name in locked() if name.startswith("snakemake-executor-plugin-")]
+
+
+def test_conda_environment_equals_the_lock() -> None:
+    versions = locked()
+    expected = {name: f"={versions[name]}" for name in requirements() if name != "snakemake"}
+    assert conda() == expected
+
+
+def test_torch_is_pinned_everywhere() -> None:
+    assert str(requirements()["torch"].specifier) == f"=={TORCH}"
+    assert locked()["torch"] == TORCH
+    assert conda()["torch"] == f"={TORCH}"
+
+
+def test_python_version_is_the_same_everywhere() -> None:
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert pyproject["project"]["requires-python"] == ">=3.11"
+    assert pyproject["tool"]["ruff"]["target-version"] == "py311"
+    assert "python >=3.11" in yaml.safe_load((ROOT / "envs/memrnn.yaml").read_text())["dependencies"]
+    assert "sys.version_info < (3, 11)" in (ROOT / "Makefile").read_text()
+
+
+def test_imports_are_the_direct_dependencies() -> None:
+    sources = [path for part in ("lib", "scripts") for path in (ROOT / "workflow" / part).rglob("*.py")]
+    pattern = re.compile(r"^\s*(?:import|from) (\w+)", re.MULTILINE)
+    imported = {name for path in sources for name in pattern.findall(path.read_text())}
+    third_party = imported - set(sys.stdlib_module_names) - {"memrnn", "snakemake"}
+    assert third_party == {IMPORT_NAMES.get(name, name) for name in requirements() if name != "snakemake"}
+
+
+def test_ci_runs_all_tests_and_fails_with_them(tmp_path: Path) -> None:
+    script = ROOT / ".ci/run"
+    assert os.access(script, os.X_OK)
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(script, tmp_path / ".ci/run")
+    (tmp_path / "bin").mkdir()
+    for tool in ("make", "chromium"):
+        (tmp_path / "bin" / tool).write_text('#!/bin/sh\necho "called with $*"\nexit 3\n')
+        (tmp_path / "bin" / tool).chmod(0o755)
+    done = run(".ci/run", cwd=tmp_path, PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    assert (done.stdout, done.returncode) == ("called with test-all\n", 3)
+
+
+def test_readme_commands_are_makefile_targets() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    readme = (ROOT / "README.md").read_text()
+    blocks = re.findall(r"^```[a-z]*\n(.*?)^```", readme, flags=re.MULTILINE | re.DOTALL)
+    code = "\n".join(blocks + re.findall(r"`([^`\n]+)`", readme))
+    commands = set(re.findall(r"\bmake ([a-z-]+)\b", code))
+    assert {"reproduce", "test"} <= commands
+    assert commands <= targets, f"README names make targets that do not exist: {sorted(commands - targets)}"
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A folder with the Makefile and the lock and a finished set-up, newer than both."""
+    for name in ("Makefile", "requirements.lock"):
+        shutil.copy(ROOT / name, tmp_path / name)
+        os.utime(tmp_path / name, (1000, 1000))
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv/.installed").touch()
+    os.utime(tmp_path / ".venv/.installed", (2000, 2000))
+    return tmp_path
+
+
+def test_second_setup_installs_nothing(clone: Path) -> None:
+    assert run("make", "--question", "setup", cwd=clone).returncode == 0
+    os.utime(clone / "requirements.lock", (3000, 3000))
+    assert run("make", "--question", "setup", cwd=clone).returncode == 1
+    assert "--requirement requirements.lock" in run("make", "--dry-run", "setup", cwd=clone).stdout
+
+
+def test_setup_refuses_an_old_python(clone: Path) -> None:
+    (clone / ".venv/.installed").unlink()
+    (clone / "old").write_text('#!/bin/sh\ntest "$1" = --version && echo Python 3.9.2 && exit\nexit 1\n')
+    (clone / "old").chmod(0o755)
+    done = run("make", "setup", "PYTHON=./old", cwd=clone)
+    assert done.returncode != 0
+    assert "Python >= 3.11 is needed, but ./old is Python 3.9.2" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "files"),
+    [
+        (["reproduce"], ["config.yaml"]),
+        (["reproduce", "CONFIG=config/smoke.yaml"], ["config.yaml", "smoke.yaml"]),
+        (["smoke"], ["config.yaml", "smoke.yaml"]),
+    ],
+)
+def test_make_runs_the_workflow_then_the_report_of_the_same_run(arguments: list[str], files: list[str]) -> None:
+    layers = [yaml.safe_load((ROOT / "config" / name).read_text()) for name in files]
+    name = [layer["run"] for layer in layers if "run" in layer][-1]
+    done = run("make", "--dry-run", *arguments, "CORES=3", "ARGS=--forcerun figure", f"VENV={sys.prefix}")
+    assert done.returncode == 0, done.stderr
+    commands = [
+        line.split() for line in done.stdout.splitlines() if "bin/snakemake" in line or "memrnn.analysis.claims" in line
+    ]
+    workflow, report, claims = commands
+    assert workflow[-4:] == ["--cores", "3", "--forcerun", "figure"]
+    assert report[-2:] == ["--report", f"results/{name}/report.html"]
+    assert claims[-1] == f"results/{name}"
+    for command in (workflow, report):
+        assert ("--configfile" in command) == (len(files) == 2)
+        assert command[1:3] == ["--workflow-profile", "workflow/profiles/default"]
+
+
+def test_make_submits_to_a_cluster_as_the_profile_says() -> None:
+    """With --cores, this machine's processors would be those of all jobs together."""
+    done = run("make", "--dry-run", "--always-make", "reproduce", "PROFILE=slurm", f"VENV={sys.prefix}")
+    assert done.returncode == 0, done.stderr
+    pattern = re.compile("slurm.lock|bin/snakemake")
+    install, workflow, report = filter(pattern.search, done.stdout.splitlines())
+    assert install.endswith("--requirement requirements-slurm.lock")
+    assert workflow.split()[1:] == ["--workflow-profile", "workflow/profiles/slurm"]
+    assert report.split()[1:4] == ["--workflow-profile", "workflow/profiles/slurm", "--report"]
+
+
+def test_no_path_of_one_machine_and_nothing_unfinished() -> None:
+    pattern = re.compile(r"(?<![\w.})])/(?:work|tmp|home|root|Users)/|\b(?:TO[D]O|FIX[M]E)\b")
+    assert pattern.search('open("' + "/home" + '/me/x")'), "the pattern must find what it is for"
+    assert findings(pattern, tracked()) == []
+
+
+def test_results_are_never_committed() -> None:
+    ignored = run("git", "check-ignore", "results/digits/tables/claims.csv", ".snakemake/log", ".venv/bin/python")
+    if ignored.returncode == 128:
+        pytest.skip("not a git checkout")
+    assert len(ignored.stdout.splitlines()) == 3
+    assert run("git", "check-ignore", "results/README.md").returncode == 1

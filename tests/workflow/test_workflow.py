@@ -1,0 +1,602 @@
+"""The smoke run from end to end, and what Snakemake would do again after which change."""
+
+import itertools
+import os
+import re
+import shutil
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from conftest import snakemake
+from PIL import Image
+
+from memrnn.core import tables as contract
+from memrnn.core.files import load_json
+from memrnn.run import verify
+
+SMOKE = ("--configfile", "config/smoke.yaml")
+CELLS, PROTOCOLS, SEEDS, LABELS = ("gru", "lstm"), ("vocu", "nacu"), (0, 1), range(10)
+DELAYS, BUDGETS, MODES = (1, 5, 20, 50, 100), (30, 100), ("control", "centroid", "slow_points")
+FIGURES = {
+    *("trial", "training", "extrapolation", "correlation", "budget", "backtrack", "formation", "regularisation"),
+    *("kinds", "portraits", "predictors"),
+}
+# VoCu's boundaries 0, 8, 16, ..., 98 of 140 fall on these steps of 150, where checkpoints lie beside 0, 75 and 150.
+INTRODUCED = (0, 0, 9, 17, 28, 39, 51, 66, 84, 105)
+CHECKPOINTS = sorted({0, 75, 150, *INTRODUCED})
+# every (cell, protocol, phase, seed): the trained networks, and those of VoCu in each mode of regularisation
+NETWORKS = [
+    (cell, protocol, phase, seed)
+    for cell, protocol, phase, seed in itertools.product(CELLS, PROTOCOLS, ("trained", *MODES), SEEDS)
+    if phase == "trained" or protocol == "vocu"
+]
+
+# The columns that other tools rely on, per table of the result contract.
+CONTRACT = {
+    "extrapolation": "dataset, cell, curriculum, phase, seed, label, delay, accuracy, trials",
+    "slow_points": "dataset, cell, curriculum, phase, seed, label, search_steps, speed, distance, readout, "
+    "start_speed, start_trials",
+    "training": "dataset, cell, curriculum, phase, seed, step, loss, response_accuracy, null_accuracy",
+    "correlation": "dataset, cell, curriculum, predictor, search_steps, target, rho, low, high, networks, points",
+    "backtrack": "dataset, cell, curriculum, phase, seed, label, step, speed, distance_to_next, readout, parent, "
+    "search_steps",
+    "spectrum": "dataset, cell, curriculum, phase, seed, label, search_steps, leading_modulus, leading_angle, "
+    "time_constant, unstable, near_unit, kind, kind_reason, newton_speed, newton_distance, newton_readout, "
+    "newton_steps, newton_slope, newton_cut, fixed_unstable, relaxation_speed, relaxation_kept, relaxation_readout, "
+    "window_speed, drift, diffusion, slow_rate, direction",
+    "portraits": "dataset, cell, curriculum, phase, seed, what, label, trial, step, pc1, pc2, pc3",
+    "predictors": "dataset, cell, curriculum, target, predictor, search_steps, rho, low, high, over_speed, "
+    "over_nominal, within_rho, error, gain, networks, points, censored",
+    "predictions": "dataset, cell, curriculum, seed, label, model, lifetime, censored, predicted",
+    "claims": "claim, statement, measure, value, low, high, verdict",
+}
+
+
+# ------------------------------------------------------------------------------------------------------- the results
+
+
+@pytest.fixture(scope="module")
+def results(smoke_run: Path) -> Path:
+    return smoke_run / "results" / "smoke"
+
+
+def table(results: Path, name: str) -> pd.DataFrame:
+    return pd.read_csv(results / "tables" / f"{name}.csv")
+
+
+def keys(frame: pd.DataFrame, *more: str) -> list[tuple]:
+    return sorted(frame[["cell", "curriculum", "phase", "seed", *more]].itertuples(index=False, name=None))
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_tables_begin_with_the_columns_of_the_contract(results, name):
+    frame = table(results, name)
+    assert set(CONTRACT[name].split(", ")) <= set(frame.columns)
+    assert len(frame) > 0
+    assert not frame.duplicated().any()
+    if "dataset" in frame:
+        assert set(frame.dataset) == {"digits"}
+
+
+def test_extrapolation_has_a_row_per_network_class_and_delay(results):
+    frame = table(results, "extrapolation")
+    expected = [(*network, label, delay) for network in NETWORKS for label in LABELS for delay in DELAYS]
+    assert keys(frame, "label", "delay") == sorted(expected)
+    assert frame.accuracy.between(0, 1).all()
+    assert frame.false_response.between(0, 1).all()
+    assert (frame.trials == 100).all()
+    assert np.allclose(frame.accuracy * 100, (frame.accuracy * 100).round(), atol=1e-4)
+
+
+def test_slow_points_have_a_row_per_network_class_and_budget(results):
+    frame = table(results, "slow_points")
+    expected = [(*network, label, budget) for network in NETWORKS for label in LABELS for budget in BUDGETS]
+    assert keys(frame, "label", "search_steps") == sorted(expected)
+    assert frame.notna().all(axis=None)
+    assert frame.readout.isin(range(-1, 10)).all()
+    assert frame.start_trials.between(0, 140).all()
+    assert (frame.speed >= 0).all()
+    assert (frame.nearest_label != frame.label).all()
+    first, last = (frame[frame.search_steps == budget].speed.to_numpy() for budget in BUDGETS)
+    assert np.median(last) < np.median(first) < np.median(frame.start_speed)
+
+
+def test_training_has_a_row_per_network_and_logged_step(results):
+    frame = table(results, "training")
+    steps = {True: range(0, 151, 25), False: range(0, 21, 10)}
+    expected = [(*network, step) for network in NETWORKS for step in steps[network[2] == "trained"]]
+    assert keys(frame, "step") == sorted(expected)
+    assert frame.drop(columns="alpha").notna().all(axis=None)
+    assert np.isfinite(frame.loss).all()
+    trained = frame[frame.phase == "trained"]
+    full = trained[trained.curriculum == "nacu"].set_index("step")
+    assert full.loss[150].max() < full.loss[0].min()
+    assert (full.classes == 10).all()
+    assert (frame[frame.phase.isin(["trained", "control"])].penalty == 0).all()
+    assert (frame[frame.phase.isin(["centroid", "slow_points"])].penalty > 0).all()
+    vocu = trained[trained.curriculum == "vocu"].set_index("step").classes
+    assert [set(vocu[step]) for step in steps[True]] == [{2}, {4}, {6}, {8}, {9}, {10}, {10}]
+
+
+PREDICTORS = [
+    *((name, 0) for name in ("centroid_speed", "relaxation_speed", "relaxation_kept", "window_speed")),
+    ("nominal_accuracy", 0),
+    *(("speed", budget) for budget in BUDGETS),
+    *((name, 100) for name in ("time_constant", "drift", "diffusion")),
+]
+JOINT = [("speed + drift + diffusion", 100), ("time_constant + drift + diffusion", 100), ("constant", 0)]
+
+
+def test_correlation_has_a_row_per_cell_protocol_predictor_and_target(results):
+    frame = table(results, "correlation")
+    targets = ("extrapolation_score", "lifetime")
+    expected = [(c, p, *each, t) for c in CELLS for p in (*PROTOCOLS, "all") for each in PREDICTORS for t in targets]
+    found = frame[["cell", "curriculum", "predictor", "search_steps", "target"]].itertuples(index=False, name=None)
+    assert sorted(found) == sorted(expected)
+
+
+def test_scores_have_lifetimes_within_the_delays(results):
+    frame = table(results, "scores")
+    assert frame.lifetime.between(20, 100).all()
+    assert (frame.lifetime[frame.lifetime_censored] == 100).all()
+    # A class no better than chance has the shortest lifetime there is, and no other class has it.
+    pd.testing.assert_series_equal(frame.lifetime == 20, frame.nominal_accuracy.round(6) <= 0.1, check_names=False)
+
+
+def test_predictors_are_compared_and_every_class_is_predicted_by_every_model(results):
+    frame = table(results, "predictors")
+    models = {"extrapolation_score": PREDICTORS, "lifetime": PREDICTORS + JOINT}
+    expected = [(c, p, t, *m) for c in CELLS for p in (*PROTOCOLS, "all") for t in models for m in models[t]]
+    found = frame[["cell", "curriculum", "target", "predictor", "search_steps"]].itertuples(index=False, name=None)
+    assert sorted(found) == sorted(expected)
+    frame = table(results, "predictions")
+    networks = [(c, p, seed) for c in CELLS for p in PROTOCOLS for seed in SEEDS]
+    expected = [
+        (*network, label, panel, *model)
+        for network in networks
+        for label in LABELS
+        for panel in (network[1], "all")
+        for model in PREDICTORS + JOINT
+    ]
+    columns = ["cell", "curriculum", "seed", "label", "panel", "model", "search_steps"]
+    assert sorted(frame[columns].itertuples(index=False, name=None)) == sorted(expected)
+    assert frame.predicted.dropna().between(20, 100).all()
+    assert frame.predicted[~frame.learned].isna().all()
+
+
+def test_every_trained_network_s_points_are_of_some_kind(results):
+    frame = table(results, "spectrum")
+    trained = [network for network in NETWORKS if network[2] == "trained"]
+    assert keys(frame, "label") == sorted((*network, label) for network in trained for label in LABELS)
+    assert (frame.search_steps == 100).all()
+    assert frame.drop(columns=["fixed_unstable", "drift", "diffusion"]).notna().all(axis=None)
+    assert (frame.drift.isna() == frame.direction.isin(["no basis", "unseen"])).all()
+    assert frame.kind.isin(["stable", "saddle", "ghost", "slope", "undecided"]).all()
+    assert ((frame.kind == "stable") == (frame.fixed_unstable == 0)).all()
+    assert (frame.fixed_unstable.isna() == ~frame.kind.isin(["stable", "saddle"])).all()
+    assert (frame.newton_speed[frame.fixed_unstable.notna()] < 1e-9).all()
+    assert ((frame.unstable > 0) == (frame.leading_modulus > 1 + 1e-9)).all()
+    assert frame.relaxation_kept.between(0, 50).all()
+    assert frame.relaxation_readout.isin([-1, *LABELS]).all()
+    # kept to the end is read out at the end; and a window of 20 steps is no longer than what is kept for 20
+    assert (frame.relaxation_readout == frame.label)[frame.relaxation_kept == 50].all()
+    kept = frame[frame.relaxation_kept >= 20]
+    assert (kept.relaxation_speed <= kept.window_speed).all()
+    # The slow-point stage's read-outs, and speeds that Newton's steps only lower before they are led on.
+    slow = table(results, "slow_points").query("phase == 'trained' and search_steps == 100")
+    both = frame.merge(slow, on=["cell", "curriculum", "seed", "label"])
+    assert len(both) == len(frame)
+    assert (both.readout_x == both.readout_y).mean() > 0.95  # in float64 and in float32
+    assert (both.newton_speed <= both.speed + 1e-6).mean() > 0.9
+
+
+def test_portraits_are_of_the_first_seed(results):
+    frame = table(results, "portraits")
+    assert frame[["cell", "curriculum", "seed"]].drop_duplicates().to_numpy().tolist() == [
+        [cell, protocol, 0] for cell in CELLS for protocol in PROTOCOLS
+    ]
+    assert frame.groupby(["cell", "curriculum"]).what.value_counts().unstack().loc[("gru", "vocu")].to_dict() == {
+        "trajectory": 10 * 31, "slow_point": 10, "centroid": 10, "share": 1,
+    }  # fmt: skip
+
+
+def test_points_are_followed_back_over_every_checkpoint(results):
+    frame = table(results, "backtrack")
+    expected = [(c, "vocu", "trained", s, k, at) for c in CELLS for s in SEEDS for k in LABELS for at in CHECKPOINTS]
+    assert keys(frame, "label", "step") == sorted(expected)
+    assert (frame.distance_to_next.isna() == (frame.step == 150)).all()
+    assert (frame.distance_to_next.dropna() > 0).all()
+    assert (frame.search_steps == np.where(frame.step == 150, 100, 30)).all()
+    in_play = frame.step.map({at: sum(start < at or start == 0 for start in INTRODUCED) for at in CHECKPOINTS})
+    assert (frame.in_play == (frame.label < in_play)).all()
+    assert (frame.introduced == np.take(INTRODUCED, frame.label)).all()
+    assert (frame[["readout", "parent"]].max(axis=1) < in_play).all()
+    assert (frame.parent[frame.readout == frame.label] == -1).all()
+    other = (frame.readout != frame.label) & (frame.readout >= 0)
+    assert (frame.parent == frame.readout)[other].all()
+    # The last points are the slow-point stage's own.
+    last = frame[frame.step == 150].set_index(["cell", "seed", "label"])
+    slow = table(results, "slow_points").query("phase == 'trained' and curriculum == 'vocu' and search_steps == 100")
+    slow = slow.set_index(["cell", "seed", "label"]).loc[last.index]
+    for column in ("speed", "readout", "nearest_distance", "nearest_label"):
+        assert last[column].to_numpy() == pytest.approx(slow[column].to_numpy(), rel=1e-6)
+
+
+def test_confusions_and_formation_are_of_every_class(results):
+    shares = table(results, "confusion")
+    networks = [(cell, "vocu", "trained", seed) for cell in CELLS for seed in SEEDS]
+    assert keys(shares, "label", "other") == sorted((*n, k, o) for n in networks for k in LABELS[2:] for o in range(k))
+    assert (shares.step == np.take(INTRODUCED, shares.label)).all()
+    assert np.allclose(shares.groupby(["cell", "seed", "label"]).confusion.sum(), 1, atol=1e-6)
+    frame = table(results, "formation")
+    assert keys(frame, "label") == sorted((*network, label) for network in networks for label in LABELS)
+    assert (frame.introduced == np.take(INTRODUCED, frame.label)).all()
+    appeared = frame.dropna(subset="appears")
+    assert ((appeared.appears > appeared.introduced) | (appeared.introduced == 0)).all()
+    assert (frame.parent[frame.appears.isna()] == -1).all()
+    assert table(results, "confusion_test")[["cell", "curriculum"]].to_numpy().tolist() == [[c, "vocu"] for c in CELLS]
+
+
+def test_claims_are_those_of_this_run(results):
+    frame = table(results, "claims")
+    assert list(dict.fromkeys(frame.claim)) == ["C1", "C2", "C3", "C4", "C5"]
+    assert frame.verdict.isin(["supported", "mixed", "not supported"]).all()
+    assert (frame.groupby("claim").verdict.nunique() == 1).all()
+
+
+def test_one_trial_is_told_step_by_step(results):
+    frame = table(results, "trial")
+    sizes = {"pixel": 64, "trigger": 1, "stimulus": 1, "target": 11, "output": 11}
+    for quantity, size in sizes.items():
+        rows = frame[frame.quantity == quantity]
+        assert sorted(zip(rows.step, rows["index"], strict=True)) == list(itertools.product(range(20), range(size)))
+    wide = frame.pivot_table(index="step", columns=["quantity", "index"], values="value")
+    (asked,) = wide.index[wide["trigger"][0] == 1]
+    (shown,) = wide.index[wide["stimulus"][0] == 1]
+    assert asked - shown >= 4
+    assert wide["pixel"].loc[shown].between(0, 1).all()  # as an image's pixels are, and a frame of noise is not
+    assert wide["shape"].loc[0].tolist() == [8, 8, 1]
+    assert (wide["target"].sum(axis=1) == 1).all()
+    assert (wide["target"][0] == (wide.index != asked)).all()
+    assert frame[frame.quantity == "output"].value.between(0, 1).all()
+
+
+def test_every_figure_shows_something(results):
+    files = {path.name for path in (results / "figures").iterdir()}
+    assert files == {f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
+    for name in FIGURES:
+        with Image.open(results / "figures" / f"{name}.png") as image:
+            pixels = np.asarray(image.convert("L"))
+        assert min(pixels.shape) > 60  # at the smoke run's 60 dots per inch
+        inked = pixels < 200
+        assert 0.005 < inked.mean() < 0.7
+        halves = [np.array_split(half, 2, axis=1) for half in np.array_split(inked, 2)]
+        assert all(quarter.any() for half in halves for quarter in half)  # what is drawn reaches everywhere
+        drawing = (results / "figures" / f"{name}.svg").read_text()
+        assert drawing.count("<path") > 20
+
+
+def test_provenance_is_complete(results):
+    found = load_json(results / "provenance.json")
+    default, smoke = (
+        yaml.safe_load(Path(results.parents[1], "config", f"{n}.yaml").read_text()) for n in ("config", "smoke")
+    )
+    assert found["config"]["run"] == "smoke"
+    assert found["config"].keys() == default.keys()
+    for key, section in smoke.items():
+        if isinstance(section, dict):
+            assert found["config"][key] == default[key] | section
+        else:
+            assert found["config"][key] == section
+    assert found["commit"] is None  # the clone of these tests has no version control
+    assert set(found["versions"]) >= {"python", "torch", "numpy", "snakemake"}
+    jobs = {rule: took["jobs"] for rule, took in found["rules"].items()}
+    assert jobs == {
+        "dataset": 1, "train": 4, "trials": 1, "slow_points": 6, "spectrum": 4, "portraits": 4, "backtrack": 2,
+        "regularise": 2, "extrapolate": 6, "tables": 7, "correlate": 1, "predictors": 1, "formation": 1,
+        "claims": 1, "figures": 11,
+    }  # fmt: skip
+    assert all(took["seconds"] > 0 for took in found["rules"].values())
+    assert found["rules"]["train"]["cpu_seconds"] > 1
+    assert found["devices"] == ["cpu"]
+    assert found["threads"] == 1
+    began, ended = (datetime.fromisoformat(found[key]) for key in ("started", "ended"))
+    assert 5 < (ended - began).total_seconds() < 3600
+
+
+def test_the_run_ends_with_the_claims_and_where_the_figures_lie(smoke_run):
+    printed = (smoke_run / "stdout.txt").read_text()
+    tail = printed[printed.rindex("54 of 54 steps (100%) done") :]
+    assert [line.split()[0] for line in tail.splitlines() if re.match(r"C\d ", line)] == ["C1", "C2", "C3", "C4", "C5"]
+    assert re.search(r"^figures +results/smoke/figures$", tail, re.MULTILINE)
+    assert re.search(r"^tables +results/smoke/tables$", tail, re.MULTILINE)
+
+
+def test_every_rule_has_left_its_log(results):
+    logs = {path.relative_to(results / "logs").with_suffix("") for path in (results / "logs").rglob("*.log")}
+    benchmarks = {
+        p.relative_to(results / "benchmarks").with_suffix("") for p in (results / "benchmarks").rglob("*.tsv")
+    }
+    assert logs == benchmarks
+    assert len(logs) == 53
+    for path in (results / "logs").rglob("*.log"):
+        assert path.read_text().strip(), path
+        assert "Traceback" not in path.read_text()
+
+
+def test_nothing_is_left_over(results):
+    files = [path.relative_to(results) for path in results.rglob("*")]
+    assert [str(path) for path in files if path.name.startswith(".") or path.suffix in (".partial", ".tmp")] == []
+
+
+# --------------------------------------------------------------------------------------- what a change makes run again
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a dry run would do: jobs per rule, and the message of each."""
+
+    jobs: dict[str, int]
+    messages: list[str]
+    printed: str
+
+
+def plan(clone: Path, *arguments: str) -> Plan:
+    done = snakemake(clone, "--dry-run", *arguments)
+    assert done.returncode == 0, done.stdout
+    counts: dict[str, int] = {}
+    if "Job stats:" in done.stdout:
+        lines = done.stdout.split("Job stats:")[1].strip().splitlines()[2:]
+        counts = {line.split()[0]: int(line.split()[1]) for line in itertools.takewhile(str.strip, lines)}
+        assert counts.pop("total") == sum(counts.values())
+    else:
+        assert "Nothing to be done" in done.stdout
+    return Plan(counts, re.findall(r"^ *Job \d+: (.+)$", done.stdout, re.MULTILINE), done.stdout)
+
+
+@pytest.fixture(scope="module")
+def finished(smoke_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the finished clone in another place, times of modification included."""
+    return shutil.copytree(smoke_run, tmp_path_factory.mktemp("copy") / "elsewhere", symlinks=True)
+
+
+@pytest.fixture
+def edited(finished: Path):
+    """Edits a file of the finished clone for one test."""
+    kept: list[tuple[Path, str, os.stat_result]] = []
+
+    def edit(path: str, text: str = "", append: str = "") -> None:
+        file = finished / path
+        if file.exists():
+            kept.append((file, file.read_text(), file.stat()))
+            file.write_text(text or file.read_text() + append)
+        else:
+            kept.append((file, "", None))
+            file.write_text(text)
+
+    yield edit
+    for file, content, status in reversed(kept):
+        if status is None:
+            file.unlink()
+        else:
+            file.write_text(content)
+            os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+AFTER_NETWORKS = {"tables": 7, "correlate": 1, "predictors": 1, "formation": 1, "claims": 1, "provenance": 1, "all": 1}
+
+
+def test_what_is_done_is_not_done_again(finished, edited):
+    """Neither after a move, nor after a touch, nor for the same values written elsewhere in another order."""
+    for module in (finished / "workflow" / "lib").rglob("*.py"):
+        module.touch()
+    edited("config/more.yaml", "train: {log_every: 25, batch: 32}\nslow_points: {noise_steps: 14}\nthreads: 1\n")
+    assert plan(finished, *SMOKE, "config/more.yaml").jobs == {}
+
+
+def test_another_strength_trains_on_again_but_never_trains(finished, edited):
+    edited("config/more.yaml", "regularise: {strength: 2.0e-3}\n")
+    found = plan(finished, *SMOKE, "config/more.yaml")
+    assert found.jobs == AFTER_NETWORKS | {
+        "regularise_block": 2, "extrapolate_block": 2, "slow_points_block": 2, "tables": 3, "figure": 9,
+    }  # fmt: skip
+    again = [message for message in found.messages if re.match("Longer delays|Slow points of", message)]
+    assert len(again) == 4
+    assert all("regularise" in message for message in again)
+    assert "Figure trial" not in found.messages
+
+
+def test_another_palette_draws_again_and_nothing_else(finished, edited):
+    edited("config/more.yaml", "figures: {palette: deep}\n")
+    found = plan(finished, *SMOKE, "config/more.yaml")
+    assert found.jobs == {"figure": 11, "provenance": 1, "all": 1}
+
+
+def test_nobody_need_be_followed_back(finished, edited):
+    edited("config/more.yaml", "backtrack: {protocols: []}\n")
+    found = plan(finished, *SMOKE, "config/more.yaml")
+    assert found.jobs == {"tables": 2, "formation": 1, "claims": 1, "figure": 2, "provenance": 1, "all": 1}
+
+
+def test_a_new_seed_adds_a_block_and_the_summaries(finished, edited):
+    edited("config/more.yaml", "seeds: [0, 1, 2]\n")
+    found = plan(finished, *SMOKE, "config/more.yaml")
+    assert found.jobs == AFTER_NETWORKS | {
+        "train_block": 4, "regularise_block": 2, "extrapolate_block": 6, "slow_points_block": 6, "backtrack_block": 2,
+        "spectrum_block": 4, "tables": 6, "figure": 9,
+    }  # fmt: skip
+    blocks = Counter(re.findall(r"seeds[\d_-]+", " ".join(found.messages)))
+    assert blocks == {"seeds2": 24}
+
+
+@pytest.mark.parametrize(
+    ("module", "expected", "figures"),
+    [
+        ("downloads", {}, set()),  # the digits are not downloaded
+        ("cifar", {}, set()),
+        ("figures", {"figure": 11, "provenance": 1, "all": 1}, FIGURES),
+        (
+            "extrapolate",
+            AFTER_NETWORKS | {"extrapolate_block": 6, "tables": 1, "figure": 8},
+            {
+                "extrapolation",
+                "regularisation",
+                "correlation",
+                "budget",
+                "backtrack",
+                "formation",
+                "kinds",
+                "predictors",
+            },
+        ),
+        (
+            "backtrack",
+            AFTER_NETWORKS | {"backtrack_block": 2, "tables": 2, "correlate": 0, "predictors": 0, "figure": 2},
+            {"backtrack", "formation"},
+        ),
+        (
+            "spectrum",
+            AFTER_NETWORKS | {"spectrum_block": 4, "tables": 1, "figure": 6},
+            {"kinds", "correlation", "budget", "predictors", "backtrack", "formation"},
+        ),
+        ("portraits", {"portraits_block": 4, "tables": 1, "figure": 1, "provenance": 1, "all": 1}, {"portraits"}),
+        # Regularisation starts from slow points, and what it trains goes through every later stage.
+        (
+            "slow_points",
+            AFTER_NETWORKS
+            | {
+                "slow_points_block": 6,
+                "backtrack_block": 2,
+                "regularise_block": 2,
+                "extrapolate_block": 2,
+                "spectrum_block": 4,
+                "portraits_block": 4,
+                "figure": 10,
+            },
+            FIGURES - {"trial"},
+        ),
+        (
+            "cells",
+            AFTER_NETWORKS
+            | {"train_block": 4, "trials": 1, "slow_points_block": 6, "regularise_block": 2, "extrapolate_block": 6}
+            | {"backtrack_block": 2, "spectrum_block": 4, "portraits_block": 4, "figure": 11},
+            FIGURES,
+        ),
+    ],
+)
+def test_an_edit_of_a_module_runs_the_stages_that_use_it(finished, edited, module, expected, figures):
+    edited(f"workflow/lib/memrnn/{module}.py", append="\n# an edit\n")
+    found = plan(finished, *SMOKE)
+    assert found.jobs == {rule: jobs for rule, jobs in expected.items() if jobs}
+    assert {message.removeprefix("Figure ") for message in found.messages if message.startswith("Figure ")} == figures
+
+
+def test_a_script_is_an_input_of_its_jobs(finished, edited):
+    """An interrupted training goes on only with the same inputs, so a change of its script must be a change of them."""
+    edited("workflow/scripts/regularise.py", append="\n# an edit\n")
+    found = plan(finished, "regularise", "--rerun-triggers", "mtime", *SMOKE)
+    assert found.jobs == {"regularise_block": 2, "regularise": 1}
+
+
+def test_single_targets_do_what_they_lack(finished):
+    """What is missing of a target is made; what nobody asked for is not."""
+    lost = [
+        finished / "results/smoke" / name for name in ("figures/trial.png", "extrapolate/train/gru-nacu/seeds0-1.csv")
+    ]
+    aside = [path.rename(path.with_suffix(".aside")) for path in lost]
+    try:
+        assert plan(finished, "train", "slow_points", "regularise", *SMOKE).jobs == {}
+        assert plan(finished, "results/smoke/figures/trial.png", *SMOKE).messages == ["Figure trial"]
+        found = plan(finished, "extrapolate", "figures", *SMOKE)
+    finally:
+        for path, kept in zip(lost, aside, strict=True):
+            kept.rename(path)
+    assert found.jobs["extrapolate"] == found.jobs["figures"] == 1
+    assert found.jobs["extrapolate_block"] == 1
+    assert "Longer delays for gru, nacu, train, seeds0-1" in found.messages
+    assert not {"train_block", "slow_points_block", "regularise_block", "claims", "provenance"} & set(found.jobs)
+
+
+@pytest.mark.parametrize(
+    ("target", "rule", "expected"),
+    [
+        # Regularisation starts from the points of the trained networks, so it lies between the two uses of the rule.
+        (["slow_points"], "slow_points_block", {"slow_points_block": 6, "regularise_block": 2, "slow_points": 1}),
+        ([], "figure", {"figure": 11, "provenance": 1, "all": 1}),
+    ],
+)
+def test_a_rule_can_be_forced(finished, target, rule, expected):
+    assert plan(finished, *target, "--forcerun", rule, *SMOKE).jobs == expected
+
+
+# --------------------------------------------------------------------------------------------------- must refuse
+
+
+@pytest.mark.parametrize(
+    ("config", "target", "expected"),
+    [
+        ("figures: {pallete: deep}\n", [], ["figures.pallete", "palette"]),
+        ("regularise: {protocols: [vocu, decu]}\n", [], ["regularise.protocols", "decu", "nacu"]),
+        ("backtrack: {protocols: [decu]}\n", [], ["backtrack.protocols", "decu", "nacu"]),
+        ("threads: 1\n", ["slow_pionts"], ["slow_pionts"]),
+        ("threads: 1\n", ["results/smoke/train/gru-vcou/seeds0-1.safetensors"], ["gru-vcou"]),
+        ("threads: 1\n", ["results/smoke/train/gru-vocu/seeds0-2.safetensors"], ["seeds0-2"]),
+    ],
+    ids=[
+        "unknown key",
+        "regularising what is not trained",
+        "following what is not",
+        "unknown target",
+        "unknown protocol",
+        "unknown block",
+    ],
+)
+def test_mistakes_are_told_before_any_job(finished, edited, config, target, expected):
+    edited("config/more.yaml", config)
+    # for real, not dry: nothing may start
+    done = snakemake(finished, "--cores", "1", *target, *SMOKE, "config/more.yaml")
+    assert done.returncode != 0
+    for text in expected:
+        assert text in done.stdout
+    for text in ("Traceback", "Job stats", "Select jobs to execute"):
+        assert text not in done.stdout
+    told = done.stdout[done.stdout.index("Config MD5") :] if "Config MD5" in done.stdout else done.stdout
+    assert len(told.splitlines()) < 20
+
+
+# ---------------------------------------------------------------------------------------------------- the same numbers
+
+
+def test_one_core_gives_the_same_bytes_as_two(smoke_run, tmp_path):
+    """The run was made on two cores. In a copy, one core makes again a chain through every stage, one of the LSTM, and
+    every table, over files that stay; the manifest of the first run then says whether every file is as it was."""
+    clone = shutil.copytree(smoke_run, tmp_path / "clone", symlinks=True)
+    results = clone / "results" / "smoke"
+    before = {path: path.stat().st_mtime_ns for path in results.rglob("*")}
+    again = [f"results/smoke/train/{trained}/seeds0-1.safetensors" for trained in ("gru-vocu", "lstm-nacu")]
+    targets = [f"results/smoke/tables/{name}.csv" for name in ("claims", "predictors", "portraits", "training")]
+    done = snakemake(clone, "--cores", "1", *targets, "--forcerun", *again, *SMOKE)
+    assert done.returncode == 0, done.stdout
+    assert not re.search(r"^figures  results", done.stdout, re.MULTILINE)  # no summary after a part of a run
+    made = {
+        path.relative_to(results)
+        for path in results.rglob("*.*")
+        if path.suffix in (".csv", ".safetensors") and path.stat().st_mtime_ns != before.get(path)
+    }
+    assert {path.parts[0] for path in made} == {
+        *("train", "slow_points", "spectrum", "portraits", "backtrack", "regularise", "extrapolate", "tables"),
+    }
+    chain = {path for path in made if path.parts[0] != "tables"}
+    # Of the GRU: networks, checkpoints and table; twice points and table; kinds; portrait; points followed back and two
+    # tables; networks and table; two tables. Of the LSTM, neither followed back nor regularised: eight fewer.
+    assert len(chain) == 16 + 8
+    assert {path.stem for path in made - chain} == contract.TABLES.keys() - {"trial"}
+    right, faults = verify.check(results)
+    assert faults == []
+    assert right == 89

@@ -1,0 +1,185 @@
+"""Slow points of ensembles: centroids, the search from them, and what the points are like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from memrnn.core import streams
+from memrnn.core.files import load_arrays
+from memrnn.data.images import ImageSet
+from memrnn.dynamics.search import ensemble_speed, lower
+from memrnn.models.cell import State, check_state, speed
+from memrnn.models.fronts import Mean
+from memrnn.models.networks import Networks
+from memrnn.tasks.delayed_classification import held_input, mean_input, read_out
+
+IMAGES_AT_ONCE = 500  # per network: bounds the memory that centroids of thousands of images need
+
+
+class Centroids(NamedTuple):
+    """Mean states of the classes after a short noisy delay, and the number of correct trials they rest on.
+
+    Attributes:
+        state: h, or (h, c), each (networks, classes, units).
+        trials: (networks, classes), int64; 0 where no trial was read out correctly and the plain mean stands in.
+    """
+
+    state: State
+    trials: Tensor
+
+
+def centroids(networks: Networks, images: ImageSet, noise_steps: int, noise_scale: float) -> Centroids:
+    """Where each class's memory is found: the mean state of its training images after a short delay.
+
+    A trial shows the image at its first step and then `noise_steps` noise frames with `noise_scale` times the noise's
+    standard deviation, one noise sequence for all trials of a network. Trials count that a triggered step reads out
+    correctly; where there is none, all count.
+    """
+    count, width, mean = len(networks.seeds), networks.pixels + 1, mean_input(networks, images)
+    noise = torch.stack(
+        [
+            torch.randn(noise_steps, width - 1, generator=streams.generator(s, "slow_points", "noise"))
+            for s in networks.seeds
+        ]
+    ).to(networks.device)
+    frames = noise.new_zeros(noise_steps, count, 1, width)
+    frames[..., 0, :-1] = images.mean + noise_scale * images.std * noise.transpose(0, 1)
+    counts, offsets = images.counts("train").tolist(), images.offsets("train").tolist()
+    means, kept = [], []
+    with torch.no_grad():
+        frames = [networks.seen(frame) for frame in frames]
+        for label, (number, offset) in enumerate(zip(counts, offsets, strict=True)):
+            chosen, every, correct = 0, 0, 0  # sums of states, (parts, networks, units), and number of correct trials
+            for shown in images.train_images[offset : offset + number].split(IMAGES_AT_ONCE):
+                image = noise.new_zeros(count, len(shown), width)
+                image[..., :-1] = shown.to(networks.device)
+                state = networks.cell.initial_state(count, len(shown), networks.readout.shape[1], image)
+                state = networks.step(state, networks.seen(image))
+                for frame in frames:
+                    state = networks.step(state, frame)
+                right = read_out(networks, state, mean) == label  # (networks, trials)
+                correct += right.sum(1)
+                chosen += torch.stack([torch.einsum("nt,ntu->nu", right.to(part.dtype), part) for part in state])
+                every += torch.stack([part.sum(1) for part in state])
+            kept.append(correct)
+            means.append(torch.where(correct[:, None] > 0, chosen / correct[:, None].clamp(min=1), every / number))
+    return Centroids(tuple(torch.stack(parts, 1) for parts in zip(*means, strict=True)), torch.stack(kept, 1))
+
+
+def descend(
+    networks: Networks,
+    mean: Mean,
+    start: State,
+    budgets: Sequence[int],
+    learning_rate: float,
+    drop_step: int,
+    drop_factor: float,
+) -> list[State]:
+    """`search` in ensembles of ours, under the held mean input; h clipped to [-1, 1], no point stopped.
+
+    Args:
+        mean: see `mean_input`.
+        start: h, or (h, c), each (networks, points, units); not changed.
+        budgets, learning_rate, drop_step, drop_factor: as for `search`.
+    Returns:
+        the states, one for each budget.
+    Raises:
+        ValueError: a start is not finite or does not fit the networks.
+    Source: the published search (Adam on the sum of S^2, h clipped).
+    """
+    x = held_input(networks, mean)
+    check_state(networks.weights, start, x)
+    found = lower(
+        ensemble_speed(networks, x, start[0].shape[1]), start, budgets, learning_rate, drop_step, drop_factor, 1.0, None
+    )
+    return [part.state for part in found]
+
+
+def find(
+    networks: Networks,
+    images: ImageSet,
+    start: Centroids,
+    budgets: Sequence[int],
+    learning_rate: float,
+    drop_step: int,
+    drop_factor: float,
+) -> tuple[list[State], pd.DataFrame]:
+    """Slow points of every network and class, at every budget of the search.
+
+    Returns:
+        the points at each budget, and a row per network, class and budget: phase, seed, label, search_steps, speed (at
+        the point itself), distance (from the centroid), readout, start_speed, start_trials, start_readout,
+        nearest_distance and nearest_label (of the closest other class's point). Distances are Euclidean in what
+        the speed is measured in: h, and tanh c for an LSTM.
+    Raises:
+        ValueError: a centroid is not finite.
+    """
+    mean = mean_input(networks, images)
+    x = held_input(networks, mean)
+    found = descend(networks, mean, start.state, budgets, learning_rate, drop_step, drop_factor)
+    with torch.no_grad():
+        first = {
+            "start_speed": speed(networks.cell, networks.weights, start.state, x),
+            "start_trials": start.trials,
+            "start_readout": read_out(networks, start.state, mean),
+        }
+        origin = position(networks, start.state)
+        rows = []
+        for budget, state in zip(budgets, found, strict=True):
+            nearest = apart(networks, state).min(-1)
+            columns = {
+                "speed": speed(networks.cell, networks.weights, state, x),
+                "distance": (position(networks, state) - origin).norm(dim=-1),
+                "readout": read_out(networks, state, mean),
+                **first,
+                "nearest_distance": nearest.values,
+                "nearest_label": nearest.indices,
+            }
+            rows += [
+                {**networks.labels[network], "label": label, "search_steps": budget}
+                | {name: values[network, label].item() for name, values in columns.items()}
+                for network in range(len(networks.seeds))
+                for label in range(len(images.classes))
+            ]
+    return found, pd.DataFrame(rows).sort_values(["phase", "seed", "label", "search_steps"], ignore_index=True)
+
+
+def position(networks: Networks, state: State) -> Tensor:
+    """Where states are in what the speed is measured in, h and tanh c for an LSTM; (networks, points, coordinates)."""
+    return torch.cat(networks.cell.observe(state), -1)
+
+
+def apart(networks: Networks, state: State) -> Tensor:
+    """Euclidean distances between the points of a network, infinite to itself; (networks, points, points)."""
+    place = position(networks, state)
+    # cdist's shortcut for many points would blur distances below 0.01
+    distances = torch.cdist(place, place, compute_mode="donot_use_mm_for_euclid_dist")
+    distances.diagonal(dim1=1, dim2=2).fill_(torch.inf)
+    return distances
+
+
+def stored(path: str | Path, search_steps: int, seeds: Sequence[int]) -> tuple[State, State]:
+    """Points of one budget, and the centroids, from a file that the slow-point stage wrote.
+
+    Args:
+        seeds: of the networks whose points they must be.
+    Returns:
+        both as h, or (h, c), each (networks, classes, units).
+    Raises:
+        ValueError: the file holds points of other networks or not of this budget.
+    """
+    arrays, meta = load_arrays(path)
+    if meta["seeds"] != list(seeds) or search_steps not in meta["search_steps"]:
+        raise ValueError(
+            f"{path}: holds points of the seeds {meta['seeds']} after {meta['search_steps']} search steps; expected "
+            f"the seeds {list(seeds)} and {search_steps} steps. Run slow_points_block again."
+        )
+    budget = meta["search_steps"].index(search_steps)
+    parts = range(sum(key.startswith("centroid.") for key in arrays))
+    return tuple(arrays[f"points.{part}"][budget] for part in parts), tuple(arrays[f"centroid.{p}"] for p in parts)

@@ -1,0 +1,272 @@
+"""Front ends: what stands between the frames that a network sees and its recurrent layer (section 3 of the science).
+
+A front end maps a frame's pixels to features; features and trigger are the inputs of the recurrent layer. `pixels` has
+none of its own: features are pixels. `convnet` is a convolutional network, trained together with the rest. A new front
+end is a subclass of `Front`, entered in `FRONTS`, and its name in the schema.
+
+Convolution weights are stored as they are trained: drawn from a standard normal distribution cut at two standard
+deviations, and divided by sqrt(channels * filters) wherever they are used. Adam moves every stored number by about the
+learning rate, and so the effective weights by a 20th to a 128th of it (at the paper's sizes). The published training
+does the same; its regularisation starts from the divided weights and trains those, at another rate. Ours has one
+parametrisation in training and in regularisation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from memrnn.core import streams
+
+Mean = float | Tensor  # of the features under noise: a number for all of them, or (networks, 1, features)
+
+MEAN_FRAMES = 1000  # noise images behind the mean features; published
+CUT = 2.0  # standard deviations at which the normal distribution of convolution weights ends; published
+NUMBERS_AT_ONCE = 2**23  # of a layer's output, where no gradient is wanted: bounds memory, and stays near the processor
+
+
+class Front:
+    """One kind of front end; without parameters and with pixels for features, unless a subclass says otherwise.
+
+    Attributes:
+        name: key in `FRONTS`.
+        parameter_names: of its trained tensors, each with a leading axis of networks.
+    """
+
+    name: ClassVar[str]
+    parameter_names: tuple[str, ...] = ()
+
+    def width(self, pixels: int) -> int:
+        """Number of features of a frame with so many pixels.
+
+        Raises:
+            ValueError: the front end was made for other frames.
+        """
+        raise NotImplementedError
+
+    def pixels(self, width: int) -> int:
+        """Number of pixels of a frame with so many features; the inverse of `width`."""
+        raise NotImplementedError
+
+    def initial(self, seed: int) -> dict[str, Tensor]:
+        """Untrained parameters of one network, without the axis of networks."""
+        raise NotImplementedError
+
+    def features(self, parameters: Mapping[str, Tensor], frames: Tensor, products: torch.dtype | None = None) -> Tensor:
+        """Features of frames, differentiable with respect to the parameters.
+
+        Args:
+            parameters: at least those named in `parameter_names`.
+            frames: (networks, frames, pixels), in pixel units.
+            products: type of the factors and results of products; None for that of the parameters.
+        Returns:
+            (networks, frames, features).
+        """
+        raise NotImplementedError
+
+    def seen(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """Inputs of the recurrent layer, features and trigger, of frames with trigger.
+
+        Args:
+            x: (networks, ..., pixels + 1), in pixel units.
+        Returns:
+            (networks, ..., features + 1).
+        """
+        features = self.features(parameters, x[..., :-1].flatten(1, -2))
+        return torch.cat([features.unflatten(1, x.shape[1:-1]), x[..., -1:]], -1)
+
+    def mean(self, parameters: Mapping[str, Tensor], seeds: Sequence[int], mean: float, std: float) -> Mean:
+        """Mean features of noise frames, i.i.d. N(mean, std^2) per pixel: what a network is held at.
+
+        The frames are drawn from a stream of their own for each seed, on the CPU wherever the network lies.
+        """
+        raise NotImplementedError
+
+    def settings(self) -> dict[str, Any]:
+        """What `from_settings` wants, for a file."""
+        return {"name": self.name}
+
+
+@dataclass(frozen=True)
+class Pixels(Front):
+    """No front end: the recurrent layer is given the pixels."""
+
+    name: ClassVar[str] = "pixels"
+
+    def width(self, pixels: int) -> int:
+        return pixels
+
+    def pixels(self, width: int) -> int:
+        return width
+
+    def initial(self, seed: int) -> dict[str, Tensor]:
+        return {}
+
+    def features(self, parameters: Mapping[str, Tensor], frames: Tensor, products: torch.dtype | None = None) -> Tensor:
+        return frames
+
+    def seen(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        return x
+
+    def mean(self, parameters: Mapping[str, Tensor], seeds: Sequence[int], mean: float, std: float) -> Mean:
+        """The mean pixel, which needs no drawing."""
+        return mean
+
+
+@dataclass(frozen=True)
+class Convnet(Front):
+    """Convolutions, each followed by a leaky ReLU and 2 x 2 max pooling; then dense layers, each with a leaky ReLU.
+
+    Convolutions keep height and width ("same" padding with zeros); pooling halves them, and a last odd row or column is
+    left out. Dense weights begin as N(0, 1 / fan_in), biases as 0.01 N(0, 1); see the module's text for the rest.
+
+    Attributes:
+        shape: (height, width, channels) of a frame; its pixels lie flattened in this order.
+        filters: number of filters of each convolution.
+        kernel: height and width of a filter, odd.
+        dense: units of each dense layer; the last one's are the features.
+        leak: slope of the ReLU below 0.
+    Raises:
+        ValueError: pooling leaves nothing of a frame.
+    """
+
+    name: ClassVar[str] = "convnet"
+
+    shape: tuple[int, int, int]
+    filters: tuple[int, ...]
+    kernel: int
+    dense: tuple[int, ...]
+    leak: float
+
+    def __post_init__(self) -> None:
+        if min(self.shape[:2]) < 2 ** len(self.filters):
+            raise ValueError(
+                f"network.convnet.filters: found {len(self.filters)} convolutions, each of which halves height and "
+                f"width; images of {self.shape[0]} x {self.shape[1]} pixels allow for "
+                f"{int(math.log2(min(self.shape[:2])))}. Leave some out."
+            )
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        layers = {"filters": self.filters, "dense": self.dense}
+        return tuple(
+            f"front.{kind}{layer}{what}"
+            for kind, sizes in layers.items()
+            for layer in range(len(sizes))
+            for what in ("", ".bias")
+        )
+
+    def width(self, pixels: int) -> int:
+        if pixels != math.prod(self.shape):
+            raise ValueError(f"found frames of {pixels} pixels; the front end was made for {self.shape}")
+        return self.dense[-1]
+
+    def pixels(self, width: int) -> int:
+        return math.prod(self.shape)
+
+    def initial(self, seed: int) -> dict[str, Tensor]:
+        generator = streams.generator(seed, "weights", "front")
+        found = {}
+
+        def bias(count: int) -> Tensor:
+            return torch.randn(count, generator=generator) * 0.01
+
+        height, width, channels = self.shape
+        for layer, filters in enumerate(self.filters):
+            weight = torch.empty(filters, self.kernel, self.kernel, channels)
+            torch.nn.init.trunc_normal_(weight, 0.0, 1.0, -CUT, CUT, generator=generator)
+            found |= {f"front.filters{layer}": weight, f"front.filters{layer}.bias": bias(filters)}
+            height, width, channels = height // 2, width // 2, filters
+        inputs = height * width * channels
+        for layer, units in enumerate(self.dense):
+            weight = torch.randn(inputs, units, generator=generator) / inputs**0.5
+            found |= {f"front.dense{layer}": weight, f"front.dense{layer}.bias": bias(units)}
+            inputs = units
+        return found
+
+    def features(self, parameters: Mapping[str, Tensor], frames: Tensor, products: torch.dtype | None = None) -> Tensor:
+        own = [parameters[name] for name in self.parameter_names]
+        networks = [self._one(*each, products) for each in zip(frames, zip(*own, strict=True), strict=True)]
+        return torch.stack(networks)
+
+    def _one(self, frames: Tensor, parameters: Sequence[Tensor], products: torch.dtype | None) -> Tensor:
+        """Features (frames, features) of one network. Networks take turns: grouped convolutions are slower on a CPU,
+        and a network's work is enough for a GPU."""
+        products = products or parameters[0].dtype
+        weights, biases, convolutions = parameters[::2], parameters[1::2], len(self.filters)
+        weights = [*(effective(weight) for weight in weights[:convolutions]), *weights[convolutions:]]
+        layers = [(weight.to(products), bias.to(products)) for weight, bias in zip(weights, biases, strict=True)]
+        kernels, dense = layers[:convolutions], layers[convolutions:]
+        if torch.is_grad_enabled():
+            return self._forward(frames, kernels, dense, products)
+        at_once = max(1, NUMBERS_AT_ONCE // (self.shape[0] * self.shape[1] * max(self.filters[0], self.shape[2])))
+        return torch.cat([self._forward(part, kernels, dense, products) for part in frames.split(at_once)])
+
+    def _forward(
+        self,
+        frames: Tensor,
+        kernels: Sequence[tuple[Tensor, Tensor]],
+        dense: Sequence[tuple[Tensor, Tensor]],
+        products: torch.dtype,
+    ) -> Tensor:
+        """Features of frames (frames, pixels)."""
+        # Pixels lie flattened with channels last, which is the order that convolutions are quickest in.
+        values = frames.to(products).contiguous().unflatten(1, self.shape).permute(0, 3, 1, 2)
+        for weight, bias in kernels:
+            # Pooling comes before the ReLU, which it commutes with: it leaves a quarter of the work.
+            values = functional.conv2d(values, weight, bias, padding=self.kernel // 2)
+            values = functional.leaky_relu_(functional.max_pool2d(values, 2), self.leak)
+        values = values.permute(0, 2, 3, 1).flatten(1)
+        for weight, bias in dense:
+            values = functional.leaky_relu_(torch.addmm(bias, values, weight), self.leak)
+        return values
+
+    def mean(self, parameters: Mapping[str, Tensor], seeds: Sequence[int], mean: float, std: float) -> Mean:
+        means, pixels = [], math.prod(self.shape)
+        with torch.no_grad():
+            for network, seed in enumerate(seeds):
+                own = {name: parameters[name][network : network + 1] for name in self.parameter_names}
+                noise = torch.randn(1, MEAN_FRAMES, pixels, generator=streams.generator(seed, "held_input"))
+                first = own[self.parameter_names[0]]
+                means.append(self.features(own, (mean + std * noise).to(first)).mean(1, keepdim=True))
+        return torch.cat(means)
+
+    def settings(self) -> dict[str, Any]:
+        return super().settings() | asdict(self)
+
+
+def effective(weight: Tensor) -> Tensor:
+    """Convolution weights as they are used, (filters, channels, kernel, kernel), channels last in memory.
+
+    Args:
+        weight: one network's as they are stored, (filters, kernel, kernel, channels).
+    """
+    filters, _, _, channels = weight.shape
+    return (weight / math.sqrt(channels * filters)).permute(0, 3, 1, 2)
+
+
+FRONTS: dict[str, type[Front]] = {front.name: front for front in (Pixels, Convnet)}
+PIXELS = Pixels()
+
+
+def choose(network: Mapping[str, Any], shape: tuple[int, int, int]) -> Front:
+    """Front end of the configuration's section `network`, for frames of a shape (height, width, channels)."""
+    name = network["front_end"]
+    return from_settings({"name": name} | ({"shape": shape} | network[name] if name in network else {}))
+
+
+def from_settings(settings: Mapping[str, Any]) -> Front:
+    """Front end of what `Front.settings` returned, from a file or not.
+
+    Raises:
+        KeyError: no front end has this name.
+        TypeError: the settings are not this front end's.
+    """
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    return FRONTS[values.pop("name")](**values)

@@ -1,0 +1,419 @@
+"""Validation of a run's configuration, before any job is planned.
+
+The schema says what each key may hold; the checks here say how values must fit each other. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import reprlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator, ValidationError, validators
+
+from memrnn.data.downloads import COLLECTIONS, given
+from memrnn.data.sources import SHAPES, class_names
+from memrnn.tasks.protocols import step_of
+
+TYPE_NAMES = {
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "text",
+    "object": "a section of keys",
+    "array": "a list",
+    "null": "null",
+}
+
+# JSON schema lets 20.0 pass for a whole number, and NaN and infinity for numbers; here they do not.
+Validator = validators.extend(
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {
+            "integer": lambda checker, value: isinstance(value, int) and not isinstance(value, bool),
+            "number": lambda checker, value: (
+                isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf
+            ),
+            "object": lambda checker, value: isinstance(value, Mapping),
+        }
+    ),
+)
+
+MOST_LINES = 100  # of a refusal
+MOST_VALUES = 100_000  # a few lines of YAML can refer to the same lists until no memory would hold what they mean
+
+Problem = tuple[str, Any, str]  # dotted path of the key, value found, what is allowed
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; the message has one line per problem."""
+
+
+def validate(config: Mapping[str, Any], schema_path: str | Path) -> None:
+    """Check a whole configuration against the schema, and its values against each other.
+
+    Args:
+        config: the merged configuration.
+        schema_path: workflow/schemas/config.schema.yaml.
+    Raises:
+        ConfigError: lists every problem on a line of its own: the key's dotted path, the value found, what is allowed.
+    """
+    if _more_than(MOST_VALUES, config):
+        found = f"configuration: found more than {MOST_VALUES} values, YAML's references written out; allowed: fewer"
+        raise ConfigError(f"The configuration has 1 problem:\n  {found}")
+    errors = sorted(_validator(Path(schema_path)).iter_errors(config), key=lambda error: _dotted(error.absolute_path))
+    # one missing key of a section is told once, though each missing key raises an error for the section
+    problems = list(dict.fromkeys(problem for error in errors for problem in _schema_problems(error)))
+    wrong = [key for key, _ in problems]
+    for check, needs in CHECKS.items():
+        # values are compared only where the schema found nothing wrong with them
+        if not any(_overlap(key, need) for key in wrong for need in needs):
+            problems += [(key, f"found {_show(found)}; allowed: {allowed}") for key, found, allowed in check(config)]
+    lines = [f"{key or 'configuration'}: {text}" for key, text in problems]
+    if lines:
+        if len(lines) > MOST_LINES:
+            rest = len(lines) - MOST_LINES + 1
+            lines[MOST_LINES - 1 :] = [f"configuration: found {rest} more problems; allowed: none"]
+        count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
+        raise ConfigError("\n".join([f"The configuration has {count}:", *(f"  {line}" for line in lines)]))
+
+
+def _more_than(most: int, config: Any) -> bool:
+    """Whether a configuration has more values than that; one that contains itself has."""
+    waiting, count = [config], 0
+    while waiting and count <= most:
+        part = waiting.pop()
+        inner = part.values() if isinstance(part, Mapping) else part if isinstance(part, list) else ()
+        count += 1 + len(inner)
+        waiting.extend(inner)
+    return count > most
+
+
+@cache
+def _validator(schema_path: Path) -> Draft202012Validator:
+    return Validator(yaml.safe_load(schema_path.read_text(encoding="utf-8")))
+
+
+def _schema_problems(error: ValidationError) -> Iterator[tuple[str, str]]:
+    """Dotted path and text of each problem behind one of the schema's errors."""
+    key, value, schema = _dotted(error.absolute_path), error.instance, error.schema
+    if error.validator == "required":
+        for name in [name for name in schema["required"] if name not in value]:
+            yield _join(key, name), f"missing; allowed: {_allowed(schema['properties'][name])}"
+    elif error.validator == "additionalProperties":
+        for name in [name for name in value if name not in schema["properties"]]:
+            guess = difflib.get_close_matches(str(name), schema["properties"], n=1)
+            hint = f"did you mean {guess[0]}? " if guess else ""
+            yield _join(key, name), f"unknown key; {hint}allowed: {', '.join(schema['properties'])}"
+    elif error.validator == "uniqueItems":
+        twice = next(item for item in value if value.count(item) > 1)
+        yield key, f"found {_show(value)}, with {_show(twice)} more than once; allowed: each item once"
+    else:
+        yield key, f"found {_show(value)}; allowed: {_allowed(schema)}{_yaml_hint(value, schema)}"
+
+
+def _overlap(key: str, other: str) -> bool:
+    """Whether two dotted paths are one, or one lies inside the other."""
+    inner, outer = sorted((key, other), key=len, reverse=True)
+    return not outer or (inner.startswith(outer) and inner[len(outer) : len(outer) + 1] in ("", ".", "["))
+
+
+def _dotted(path: Sequence[str | int]) -> str:
+    key = ""
+    for part in path:
+        key = f"{key}[{part}]" if isinstance(part, int) else _join(key, part)
+    return key
+
+
+def _join(key: str, name: Any) -> str:
+    return f"{key}.{name}" if key else str(name)
+
+
+def _show(value: Any) -> str:
+    short = reprlib.Repr()
+    short.maxlist = short.maxdict = 25
+    short.maxlevel = 2  # what refers to itself, or to the same list again and again, must not be written out
+    short.maxstring = short.maxother = 120
+    text = "null" if value is None else short.repr(value)
+    return f"{text} (text)" if isinstance(value, str) else text
+
+
+def _allowed(schema: Mapping[str, Any]) -> str:
+    """What a part of the schema lets through, in words, with its description."""
+    if "enum" in schema:
+        kind = f"one of {', '.join(map(str, schema['enum']))}"
+    else:
+        types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+        kind = " or ".join(TYPE_NAMES[name] for name in types)
+    bounds = {
+        "minimum": "at least {}",
+        "exclusiveMinimum": "above {}",
+        "maximum": "at most {}",
+        "exclusiveMaximum": "below {}",
+        "minLength": "at least {} characters",
+        "maxLength": "at most {} characters",
+        "minItems": "{} or more items",
+        "maxItems": "{} or fewer items",
+    }
+    limits = [text.format(schema[name]) for name, text in bounds.items() if name in schema]
+    return f"{', '.join([kind, *limits])} [{schema['description']}]"
+
+
+def _yaml_hint(value: Any, schema: Mapping[str, Any]) -> str:
+    """Help for values that YAML, or the command line, read as something else than they look like."""
+    types = schema.get("type", [])
+    if "integer" in types and isinstance(value, float) and value.is_integer():
+        return f". Write {int(value)}"
+    if ("number" in types or "integer" in types) and isinstance(value, str):
+        try:
+            number = float(value)
+        except ValueError:
+            return ""
+        scientific = re.fullmatch(r"\s*([-+]?)(\d*)\.?(\d*)[eE]([-+]?)(\d+)\s*", value)
+        if scientific and "number" in types:
+            sign, whole, decimals, exponent_sign, exponent = scientific.groups()
+            plain = f"{sign}{whole or 0}.{decimals or 0}e{exponent_sign or '+'}{exponent}"
+            return f". YAML takes a number in e-notation for text unless it has a dot and a sign: write {plain}"
+        if math.isfinite(number):
+            plain = int(number) if number.is_integer() else value.strip()
+            return f". This is a number written as text: write {plain} without quotes, in a file for --configfile"
+    if "string" in types and not isinstance(value, str | Mapping | list) and value is not None:
+        return ". YAML does not read this as text: put it in quotes"
+    return ""
+
+
+def _ascending(values: Sequence[float]) -> bool:
+    return all(earlier < later for earlier, later in pairwise(values))
+
+
+def _check_dataset(config: Mapping[str, Any]) -> Iterator[Problem]:
+    source, folder = config["dataset"]["source"], config["dataset"]["folder"]
+    if source == "folder":
+        if folder is None:
+            yield "dataset.folder", folder, "the path of a folder, because dataset.source is folder"
+            return
+        try:
+            class_names(config["dataset"])
+        except ValueError as error:
+            yield "dataset.folder", folder, f"a tree of images. {error}"
+    elif folder is not None:
+        yield "dataset.folder", folder, f"null, because dataset.source is {source}"
+
+
+def _check_data_dir(config: Mapping[str, Any]) -> Iterator[Problem]:
+    source, data_dir = config["dataset"]["source"], config["dataset"]["data_dir"]
+    if data_dir is None:
+        return
+    if source not in COLLECTIONS:
+        yield "dataset.data_dir", data_dir, f"null, because dataset.source is {source}"
+        return
+    try:
+        given(source, data_dir)
+    except ValueError as error:
+        yield "dataset.data_dir", data_dir, f"null, to download, or a folder with the files of {source}. {error}"
+
+
+def _check_front_end(config: Mapping[str, Any]) -> Iterator[Problem]:
+    network, shape = config["network"], SHAPES[config["dataset"]["source"]]
+    if network["front_end"] != "convnet" or shape is None:
+        return
+    filters, most = network["convnet"]["filters"], min(shape[:2]).bit_length() - 1
+    if len(filters) > most:
+        yield (
+            "network.convnet.filters",
+            filters,
+            f"{most} convolutions or fewer, because each halves height and width of the images, "
+            f"{shape[0]} x {shape[1]} pixels",
+        )
+
+
+def _check_task(config: Mapping[str, Any]) -> Iterator[Problem]:
+    steps, delay = config["task"]["steps"], config["task"]["min_delay"]
+    if delay >= steps:
+        yield "task.min_delay", delay, f"below task.steps, {steps}"
+
+
+def _check_shared_frames(config: Mapping[str, Any]) -> Iterator[Problem]:
+    frames, steps = config["engine"]["shared_frames"], config["task"]["steps"]
+    most = steps * min(config[section]["batch"] for section in ("train", "regularise"))
+    if frames is not None and not steps <= frames <= most:
+        yield (
+            "engine.shared_frames",
+            frames,
+            f"null, or from task.steps, {steps}, so that no trial meets a frame twice, to {most}, the frames of all "
+            "trials of the smaller batch",
+        )
+
+
+def _check_learning_rate_drop(config: Mapping[str, Any]) -> Iterator[Problem]:
+    drop = config["train"]["learning_rate_drop"]
+    if drop["start"] > drop["out_of"]:
+        yield "train.learning_rate_drop.start", drop["start"], f"at most its out_of, {drop['out_of']}"
+
+
+def _check_checkpoints(config: Mapping[str, Any]) -> Iterator[Problem]:
+    shares = config["train"]["checkpoints"]
+    if not _ascending(shares) or shares[0] != 0 or shares[-1] != 1:
+        yield "train.checkpoints", shares, "shares in strictly ascending order, the first 0 and the last 1"
+    else:
+        yield from _same_step("train.checkpoints", shares, 1, config["train"]["steps"])
+
+
+def _check_protocols(config: Mapping[str, Any]) -> Iterator[Problem]:
+    for name, settings in config["protocol_settings"].items():
+        key = f"protocol_settings.{name}"
+        values, starts, out_of = settings["values"], settings["starts"], settings["out_of"]
+        if not _ascending(values):
+            yield f"{key}.values", values, "values in strictly ascending order"
+        if len(starts) != len(values):
+            yield f"{key}.starts", starts, f"one start for each of the {len(values)} values"
+        if not starts:
+            continue
+        if not _ascending(starts) or starts[0] != 0:
+            yield f"{key}.starts", starts, "starts in strictly ascending order, the first 0"
+        elif starts[-1] >= out_of:
+            yield f"{key}.starts", starts, f"starts below out_of, {out_of}"
+
+
+def _check_boundaries(config: Mapping[str, Any]) -> Iterator[Problem]:
+    steps = config["train"]["steps"]
+    for name in config["protocols"]:
+        settings, key = config["protocol_settings"][name], f"protocol_settings.{name}.starts"
+        starts, out_of = settings["starts"], settings["out_of"]
+        if not starts or not _ascending(starts) or starts[-1] >= out_of:
+            continue  # told by _check_protocols
+        yield from _same_step(key, starts, out_of, steps)
+        if step_of(starts[-1], out_of, steps) >= steps:
+            yield key, starts, f"starts before the end; {starts[-1]} of {out_of} falls on train.steps, {steps}"
+
+
+def _same_step(key: str, shares: Sequence[float], out_of: float, steps: int) -> Iterator[Problem]:
+    for earlier, later in pairwise(shares):
+        step = step_of(earlier, out_of, steps)
+        if step == step_of(later, out_of, steps):
+            fault = f"of train.steps, {steps}, the shares {earlier} and {later} of {out_of} both fall on step {step}"
+            yield key, shares, f"shares that fall on different steps; {fault}"
+
+
+def _check_vocabulary(config: Mapping[str, Any]) -> Iterator[Problem]:
+    try:
+        classes = len(class_names(config["dataset"]))
+    except (ValueError, TypeError):
+        return  # told by _check_dataset
+    values = config["protocol_settings"]["vocu"]["values"]
+    if "vocu" in config["protocols"] and (values[-1] != classes or max(values) > classes):
+        yield (
+            "protocol_settings.vocu.values",
+            values,
+            f"numbers of classes from 2 to {classes}, the number of classes of the data set, which must be the last",
+        )
+
+
+def _check_delay(config: Mapping[str, Any]) -> Iterator[Problem]:
+    values, task = config["protocol_settings"]["decu"]["values"], config["task"]
+    if "decu" not in config["protocols"]:
+        return
+    if min(values) <= task["min_delay"]:
+        yield "protocol_settings.decu.values", values, f"time steps above task.min_delay, {task['min_delay']}"
+    if values[-1] != task["steps"] or max(values) > task["steps"]:
+        yield (
+            "protocol_settings.decu.values",
+            values,
+            f"time steps up to task.steps, {task['steps']}, which must be the last: "
+            "no delay in training is longer than the trial",
+        )
+
+
+def _check_response(config: Mapping[str, Any]) -> Iterator[Problem]:
+    values = config["protocol_settings"]["recu"]["values"]
+    if values[-1] != 1:
+        yield "protocol_settings.recu.values", values, "weights of which the last is 1, the full task"
+
+
+def _check_extrapolate(config: Mapping[str, Any]) -> Iterator[Problem]:
+    delays, steps = config["extrapolate"]["delays"], config["task"]["steps"]
+    if not _ascending(delays):
+        yield "extrapolate.delays", delays, "delays in strictly ascending order"
+    if steps not in delays:
+        yield "extrapolate.delays", delays, f"delays with task.steps, {steps}, among them, for nominal accuracy"
+    if max(delays) <= steps:
+        yield "extrapolate.delays", delays, f"delays with at least one above task.steps, {steps}, for extrapolation"
+
+
+def _check_search(config: Mapping[str, Any]) -> Iterator[Problem]:
+    budgets = config["slow_points"]["search_steps"]
+    if not _ascending(budgets):
+        yield "slow_points.search_steps", budgets, "search budgets in strictly ascending order"
+
+
+def _check_chosen_protocols(config: Mapping[str, Any]) -> Iterator[Problem]:
+    trained = ", ".join(config["protocols"])
+    for section in ("backtrack", "regularise"):
+        for name in config[section]["protocols"]:
+            if name not in config["protocols"]:
+                key = f"{section}.protocols"
+                yield key, name, f"protocols that are trained, {trained}; add it there or remove it here"
+
+
+def _check_modes(config: Mapping[str, Any]) -> Iterator[Problem]:
+    modes = config["regularise"]["modes"]
+    if config["regularise"]["protocols"] and ("control" not in modes or len(modes) < 2):
+        yield (
+            "regularise.modes",
+            modes,
+            "control, which the claims compare with, and at least one of centroid, slow_points "
+            "(for no regularisation, make regularise.protocols an empty list)",
+        )
+
+
+# keys that hold a budget of the search whose points a later stage takes
+BUDGETS = (
+    ("backtrack", "start_steps"),
+    ("spectrum", "search_steps"),
+    ("regularise", "search_steps"),
+    ("claims", "search_steps"),
+)
+
+
+def _check_budgets(config: Mapping[str, Any]) -> Iterator[Problem]:
+    budgets = config["slow_points"]["search_steps"]
+    for section, key in BUDGETS:
+        budget = config[section][key]
+        if budget not in budgets:
+            yield f"{section}.{key}", budget, f"one of slow_points.search_steps, {_show(budgets)}"
+
+
+def _check_distances(config: Mapping[str, Any]) -> Iterator[Problem]:
+    distance, other = config["claims"]["distinct_distance"], config["backtrack"]["coincide_distance"]
+    if distance != other:
+        expected = f"backtrack.coincide_distance, {other}: two points are one, or they are not"
+        yield "claims.distinct_distance", distance, expected
+
+
+# each check, and the keys that it reads
+CHECKS: dict[Callable[[Mapping[str, Any]], Iterator[Problem]], tuple[str, ...]] = {
+    _check_dataset: ("dataset",),
+    _check_data_dir: ("dataset",),
+    _check_front_end: ("dataset.source", "network"),
+    _check_task: ("task",),
+    _check_shared_frames: ("engine.shared_frames", "task.steps", "train.batch", "regularise.batch"),
+    _check_learning_rate_drop: ("train.learning_rate_drop",),
+    _check_checkpoints: ("train.checkpoints", "train.steps"),
+    _check_protocols: ("protocol_settings",),
+    _check_boundaries: ("protocols", "protocol_settings", "train.steps"),
+    _check_vocabulary: ("protocols", "protocol_settings.vocu.values", "dataset"),
+    _check_delay: ("protocols", "protocol_settings.decu.values", "task"),
+    _check_response: ("protocol_settings.recu.values",),
+    _check_extrapolate: ("extrapolate.delays", "task.steps"),
+    _check_search: ("slow_points.search_steps",),
+    _check_chosen_protocols: ("backtrack.protocols", "regularise.protocols", "protocols"),
+    _check_modes: ("regularise.protocols", "regularise.modes"),
+    _check_distances: ("claims.distinct_distance", "backtrack.coincide_distance"),
+    _check_budgets: (*map(".".join, BUDGETS), "slow_points.search_steps"),
+}

@@ -15,7 +15,8 @@ import pytest
 from conftest import spectrum_of
 from scipy import stats
 
-from memrnn.analysis.claims import CLAIM_COLUMNS, STATEMENTS, WIDTH, __file__, judge, main, numbers, summary, verdict
+from memrnn.analysis import claims as claims_module
+from memrnn.analysis.claims import CLAIM_COLUMNS, STATEMENTS, WIDTH, judge, main, numbers, summary, verdict
 from memrnn.analysis.correlate import correlate
 from memrnn.analysis.formation import FORMATION_COLUMNS, TEST_COLUMNS
 from memrnn.analysis.scores import scores
@@ -629,7 +630,7 @@ class TestSummary:
 
     def test_needs_no_torch(self):
         code = "import memrnn.analysis.claims, memrnn.analysis.correlate, sys; sys.exit('torch' in sys.modules)"
-        library = Path(__file__).parents[2]
+        library = Path(claims_module.__file__).parents[2]
         assert subprocess.run([sys.executable, "-c", code], cwd=library, check=False).returncode == 0
 
 

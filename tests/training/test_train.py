@@ -219,7 +219,7 @@ KILLED = replace(RESUMED, schedule=Schedule((0, 8, 15), (Stage(4, 6), Stage(10, 
 # In processes of their own, forked so that libraries are loaded once: each is killed where it says, the last one ends.
 KILLING = """
 import json, os, signal, sys
-sys.path[:0] = sys.argv[1:3]
+sys.path[:0] = sys.argv[1:4]
 import torch
 import test_train as tests
 from memrnn.data import images
@@ -227,7 +227,7 @@ from memrnn.training import train
 
 torch.set_num_threads(1)
 torch.optim.Adam([torch.zeros(1)])  # what it loads
-shown = images.load(sys.argv[3])
+shown = images.load(sys.argv[4])
 
 def kill(*_):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -248,7 +248,7 @@ for folder, made in (("exact", tests.EXACT), ("fast", tests.FAST)):
     for at, halfway in ((9, False), (12, False), (12, True), (None, False)):
         sys.stdout.flush()
         if os.fork() == 0:
-            where = tests.Path(sys.argv[4], folder)
+            where = tests.Path(sys.argv[5], folder)
             penalty = Deadly(at, halfway)
             train.run(tests.untrained(), shown, tests.KILLED, made, where, "one", tests.LOGGER, penalty)
             os._exit(0)
@@ -259,7 +259,8 @@ for folder, made in (("exact", tests.EXACT), ("fast", tests.FAST)):
 def test_killed_processes_leave_what_the_next_ones_go_on_from(digits, tmp_path):
     """Killed before the second checkpoint, after it, and while the last one is written."""
     save_images(tmp_path / "images", digits)
-    folders = [Path(__file__).parent, Path(train.__file__).parents[2], tmp_path / "images", tmp_path]
+    tests = Path(__file__).parent
+    folders = [tests, tests.parent, Path(train.__file__).parents[2], tmp_path / "images", tmp_path]
     done = subprocess.run([sys.executable, "-c", KILLING, *map(str, folders)], capture_output=True, text=True)
     assert done.stdout.split() == ["-9", "-9", "-9", "0"] * 2, done.stderr
     for folder, made in (("exact", EXACT), ("fast", FAST)):

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from memrnn.dynamics import spectrum
 from memrnn.dynamics.jacobian import DIRECTIONS, describe, slowest
-from memrnn.dynamics.settle import AT_BOUND, FIXED, LEAST, OUTCOMES, settle, speed
-from memrnn.models.cell import Cell, State
+from memrnn.dynamics.settle import AT_BOUND, FIXED, LEAST, OUTCOMES, settle
+from memrnn.models.cell import Cell, State, speed
 from memrnn.models.cells import CELLS
 from memrnn.models.networks import Networks, from_parameters
 from memrnn.tasks.delayed_classification import NO_CLASS, held_input

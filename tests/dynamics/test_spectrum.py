@@ -154,20 +154,20 @@ def test_the_slowest_direction_has_the_left_eigenvector_of_the_eigenvalue_neares
 
 
 def test_a_slowest_direction_that_cannot_be_told_says_why():
-    def slowest(matrix, seen):
+    def found(matrix, seen):
         given = torch.linalg.eig(torch.tensor(matrix, dtype=torch.float64)[None, None])
         w, rate, direction = slowest(*given, torch.tensor([[seen]], dtype=torch.float64))
         return w[0, 0], rate.item(), DIRECTIONS[direction.item()]
 
-    w, rate, direction = slowest([[0.9, 0.0], [0.0, 1.3]], [1.0, 1.0])
+    w, rate, direction = found([[0.9, 0.0], [0.0, 1.3]], [1.0, 1.0])
     assert (w.abs().tolist(), rate, direction) == ([1, 0], pytest.approx(math.log(0.9)), "real")
     # the slower one is hardly observed
-    w, rate, direction = slowest([[0.9, 0.0], [0.0, 1.3]], [0.001, 0.5])
+    w, rate, direction = found([[0.9, 0.0], [0.0, 1.3]], [0.001, 0.5])
     assert (w.abs().tolist(), rate, direction) == ([0, 0.5], pytest.approx(math.log(1.3)), "real")
-    w, _, direction = slowest([[0.9, 0.0], [0.0, 1.3]], [0.001, 0.001])
+    w, _, direction = found([[0.9, 0.0], [0.0, 1.3]], [0.001, 0.001])
     assert w.isnan().all()
     assert direction == "unseen"
-    w, rate, direction = slowest([[0.9, 1.0], [0.0, 0.9]], [1.0, 1.0])  # a Jordan block
+    w, rate, direction = found([[0.9, 1.0], [0.0, 0.9]], [1.0, 1.0])  # a Jordan block
     assert w.isnan().all()
     assert (rate, direction) == (pytest.approx(math.log(0.9)), "no basis")
 

@@ -24,9 +24,10 @@ from memrnn.models import networks as nets
 from memrnn.models.fronts import Convnet, Front, Pixels, effective
 from memrnn.models.networks import Networks
 from memrnn.tasks.delayed_classification import draw, example, held_input, inputs, mean_input
+from memrnn.tasks.forward import forward
 from memrnn.tasks.protocols import Schedule, Stage
 from memrnn.training import train
-from memrnn.training.engine import Engine, Update, forward
+from memrnn.training.engine import Engine, Update
 from memrnn.training.regularise import in_modes, speed_penalty
 
 SHAPE, CLASSES, UNITS, SEEDS = (6, 9, 3), 3, 7, (4, 9)

@@ -20,6 +20,7 @@ from memrnn.models.cell import Cell, Weights, plain_unroll
 from memrnn.models.cells import CELLS
 from memrnn.models.networks import Networks
 from memrnn.tasks import delayed_classification as trials
+from memrnn.tasks.forward import drive, forward
 from memrnn.tasks.protocols import Schedule, Stage
 from memrnn.training import engine, train
 from memrnn.training.engine import Engine, Update
@@ -108,7 +109,7 @@ def with_leaves(start: Networks, dtype: torch.dtype, device: str = "cpu") -> Net
 def engine_gradients(
     networks: Networks, shown: trials.Inputs, drawn: trials.Trials, stage: Stage, products: torch.dtype
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    losses = trials.loss(engine.forward(networks, shown, products), drawn, stage, T)
+    losses = trials.loss(forward(networks, shown, products), drawn, stage, T)
     leaves = networks.parameters
     return losses.detach(), dict(zip(leaves, torch.autograd.grad(losses.sum(), list(leaves.values())), strict=True))
 
@@ -239,7 +240,7 @@ def test_bfloat16_is_the_type_of_products_alone(digits, cell, shared):
         *(part for state in made.optimiser.state.values() for part in state.values()),
     ]
     _, shown = batch_of(digits, SEEDS, FULL, shared, torch.float32)
-    table, index = engine.drive(made.networks.weights, shown, torch.bfloat16)
+    table, index = drive(made.networks.weights, shown, torch.bfloat16)
     hidden = made.networks.cell.unroll(made.networks.weights.recurrent, table, index, torch.bfloat16)
     seen = [*kept, table, hidden, made.networks.logits(hidden), shown.frames]
     assert len(kept) == 5 + 3 * 5 and {part.dtype for part in seen} == {torch.float32}

@@ -35,8 +35,8 @@ from memrnn.models.fronts import Mean, from_settings
 from memrnn.models.networks import Networks, from_parameters
 from memrnn.tasks import delayed_classification as trials
 from memrnn.tasks.delayed_classification import NO_CLASS, held_input, read_out
+from memrnn.tasks.forward import forward
 from memrnn.tasks.protocols import Schedule, Stage
-from memrnn.training.engine import forward
 
 CONFUSION_COLUMNS = ["phase", "seed", "label", "other", "step", "confusion", "trials"]
 

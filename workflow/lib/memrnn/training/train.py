@@ -19,8 +19,9 @@ from memrnn.core.files import load_arrays, save_arrays
 from memrnn.data.images import ImageSet
 from memrnn.models.networks import Networks
 from memrnn.tasks import delayed_classification as trials
+from memrnn.tasks.forward import forward
 from memrnn.tasks.protocols import Schedule, Stage, step_of
-from memrnn.training.engine import Engine, Penalty, Update, describe, forward
+from memrnn.training.engine import Engine, Penalty, Update, describe
 
 CHECK_EVERY = 100  # updates between looks at whether the losses are finite; a look makes a GPU wait
 SAVE_EVERY = 300  # seconds after which a run can at the latest be taken up again

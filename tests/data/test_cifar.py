@@ -211,12 +211,16 @@ def test_moments_are_those_of_all_pixels_however_many_are_held_at_a_time(monkeyp
 
 def test_given_files_are_the_archive_or_else_what_it_held(data_dir):
     put_unpacked(data_dir)
-    expected = {name: data_dir / name for name in FILES}
-    assert downloads.given("cifar10", data_dir) == downloads.locate(config(data_dir)) == expected
-    assert sources.image_files(config(data_dir)) == [str(path) for path in expected.values()]
+    held = tuple(data_dir / name for name in FILES)
+    assert downloads.given("cifar10", data_dir) == downloads.locate(config(data_dir)) == {ARCHIVE: [held]}
+    assert sources.image_files(config(data_dir)) == [str(path) for path in held]
+    expected = build(data_dir).checksum
     put(data_dir)
-    assert downloads.given("cifar10", data_dir) == {ARCHIVE: data_dir / ARCHIVE}
+    assert downloads.given("cifar10", data_dir) == {ARCHIVE: [(data_dir / ARCHIVE,), held]}
+    assert sources.image_files(config(data_dir)) == [str(path) for path in (data_dir / ARCHIVE, *held)]
     assert sources.image_files(config(None)) == []
+    (data_dir / ARCHIVE).write_bytes(b"damaged")
+    assert build(data_dir).checksum == expected
 
 
 def test_missing_files_are_all_named(data_dir):
@@ -395,9 +399,9 @@ def test_a_damaged_archive_is_read_rightly_or_refused_by_name_and_nothing_else(t
 
 @pytest.mark.skipif(not REAL, reason="MEMRNN_CIFAR10 names no folder with CIFAR-10's binary files")
 def test_the_real_cifar10_has_the_published_statistics():
-    for name, path in downloads.given("cifar10", REAL).items():
-        if name == ARCHIVE:
-            content = path.read_bytes()
+    for way, *_ in downloads.given("cifar10", REAL).values():
+        if way[0].name == ARCHIVE:
+            content = way[0].read_bytes()
             published = downloads.CIFAR10.archive
             assert (len(content), hashlib.md5(content).hexdigest()) == (published.size, published.md5)
     made = build(Path(REAL))

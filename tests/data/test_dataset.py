@@ -241,14 +241,16 @@ def test_hidden_and_foreign_files_are_passed_over(tree):
     (tree / "train/a/.hidden.png").write_bytes(b"no image")
     (tree / "train/a/notes.txt").write_text("no image")
     (tree / "train/a/folder.png").mkdir()
+    (tree / "train/a/folder.png/deeper").mkdir()
     (tree / "train/.git").mkdir()
     (tree / "train/readme.png").write_bytes(b"no class folder")
     assert of_folder(tree).checksum == before.checksum
 
 
 def test_colour_images_keep_their_channels_last(tree):
-    for file in sorted(tree.rglob("*.[pP][nN][gG]")):
-        write(file, np.array([[[255, 0, 51], [0, 102, 0]]], dtype=np.uint8))
+    for number, file in enumerate(sorted(tree.rglob("*.[pP][nN][gG]"))):
+        write(file, np.array([[[number, 0, 0], [0, 0, 0]]], dtype=np.uint8))
+    write(tree / "train/a/x.png", np.array([[[255, 0, 51], [0, 102, 0]]], dtype=np.uint8))
     write(tree / "train/a/w.png", np.array([[[0, 0, 0], [255, 255, 255]]], dtype=np.uint8))
     made = of_folder(tree)
     assert made.shape == (1, 2, 3)
@@ -268,15 +270,18 @@ def test_one_coloured_image_makes_the_whole_tree_rgb(tree):
     ("image", "expected"),
     [
         (Image.fromarray(np.array([[False, True]])), [0, 1]),  # mode 1
-        (Image.fromarray(np.array([[[51, 255], [102, 0]]], dtype=np.uint8), "LA"), [0.2, 0.4]),
+        (Image.fromarray(np.array([[[51, 255], [102, 255]]], dtype=np.uint8), "LA"), [0.2, 0.4]),
         (Image.fromarray(np.array([[13107, 65535]], dtype=np.uint16)), [0.2, 1]),  # mode I;16
         (Image.fromarray(np.array([[51, 255]], dtype=np.uint8)).convert("P"), [0.2, 0.2, 0.2, 1, 1, 1]),
+        # what is transparent lies on white: of 51 with the weight 0.4, 0.4 * 0.2 + 0.6
         (
             Image.fromarray(np.array([[[51, 0, 255, 0], [0, 102, 0, 255]]], dtype=np.uint8), "RGBA"),
-            [0.2, 0, 1, 0, 0.4, 0],
+            [1, 1, 1, 0, 0.4, 0],
         ),
+        (Image.fromarray(np.array([[[51, 102], [0, 0]]], dtype=np.uint8), "LA"), [173 / 255, 1]),  # of 8 bits
+        (Image.fromarray(np.array([[2, 7]], dtype=np.uint8)), [2 / 255, 7 / 255]),
     ],
-    ids=["1", "LA", "I;16", "P", "RGBA"],
+    ids=["1", "LA", "I;16", "P", "RGBA", "LA transparent", "L"],
 )
 def test_every_png_mode_is_read_at_its_own_scale(tmp_path, image, expected):
     image.save(tmp_path / "image.png")
@@ -292,6 +297,222 @@ def test_jpeg_files_are_read(tmp_path, mode, channels):
     pixels, _ = dataset.read_image(tmp_path / "image.jpeg")
     assert pixels.shape == (8, 16, channels)
     assert pixels == pytest.approx(np.full(pixels.shape, 0.8), abs=0.02)  # JPEG rounds
+
+
+def test_a_palette_with_a_transparent_colour_lies_on_white(tmp_path):
+    image = Image.fromarray(np.array([[0, 1]], dtype=np.uint8), "P")
+    image.putpalette([51, 0, 0, 0, 102, 0])
+    image.save(tmp_path / "image.png", transparency=0)
+    pixels, _ = dataset.read_image(tmp_path / "image.png")
+    assert pixels.reshape(-1) == pytest.approx([1, 1, 1, 0, 0.4, 0])
+
+
+@pytest.mark.parametrize(("kind", "orientations"), [("png", range(1, 9)), ("jpg", range(1, 9))])
+def test_an_image_is_turned_as_its_camera_noted(tmp_path, kind, orientations):
+    """Stored as EXIF defines each orientation, by where row 0 and column 0 of the stored image are seen."""
+    upright = np.kron(np.array([[0, 90, 180], [250, 40, 130]], dtype=np.uint8), np.ones((8, 8), dtype=np.uint8))
+    stored = {
+        1: upright,
+        2: upright[:, ::-1],  # row 0 is the top, column 0 the right-hand side
+        3: upright[::-1, ::-1],  # bottom, right
+        4: upright[::-1],  # bottom, left
+        5: upright.T,  # left, top
+        6: np.rot90(upright),  # right, top
+        7: upright[::-1, ::-1].T,  # right, bottom
+        8: np.rot90(upright, -1),  # left, bottom
+    }
+    for orientation in orientations:
+        image, exif = Image.fromarray(np.ascontiguousarray(stored[orientation])), Image.Exif()
+        exif[0x0112] = orientation
+        image.save(tmp_path / f"image.{kind}", exif=exif, **({"quality": 95} if kind == "jpg" else {}))
+        pixels, _ = dataset.read_image(tmp_path / f"image.{kind}", (tmp_path, (16, 24)))
+        assert pixels[..., 0] * 255 == pytest.approx(upright, abs=6), orientation
+
+
+def png(bits: int, colours: int, row: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG file of one row and two columns, by the format's definition."""
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", 2, 1, bits, colours, 0, 0, 0)), *chunks]
+    parts += [(b"IDAT", zlib.compress(b"\0" + row)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts
+    )
+
+
+@pytest.mark.parametrize(
+    ("bits", "row", "expected"), [(1, b"\x40", [0, 1]), (2, b"\x90", [2 / 3, 1 / 3]), (4, b"\x3f", [0.2, 1])]
+)
+def test_grey_images_of_few_bits_are_scaled(tmp_path, bits, row, expected):
+    (tmp_path / "image.png").write_bytes(png(bits, 0, row))
+    assert dataset.read_image(tmp_path / "image.png")[0].reshape(-1) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (png(16, 2, bytes(12)), "16 bits with colours or transparency"),  # Pillow gives 8 bits of them
+        (png(16, 6, bytes(16)), "16 bits with colours or transparency"),
+        (png(16, 4, bytes(8)), "16 bits with colours or transparency"),
+        (png(16, 0, bytes(4), (b"tRNS", b"\0\0")), "16 bits with colours or transparency"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "fetch the image itself"),
+        (b"/annex/objects/MD5E-s1--00.png\n", "fetch the image itself"),
+    ],
+)
+def test_an_image_that_would_lose_something_is_refused(tmp_path, content, message):
+    (tmp_path / "image.png").write_bytes(content)
+    with pytest.raises(ValueError, match=rf"image\.png: cannot be read .*{message}"):
+        dataset.read_image(tmp_path / "image.png")
+
+
+def test_an_animation_is_refused(tmp_path):
+    frames = [Image.new("L", (2, 2), value) for value in (0, 100)]
+    frames[0].save(tmp_path / "image.png", save_all=True, append_images=frames[1:])
+    with pytest.raises(ValueError, match=r"image\.png: .*an animation; expected one image"):
+        dataset.read_image(tmp_path / "image.png")
+
+
+# ---------------------------------------------------------------- what would not be used
+
+
+def fill(root: Path, numbers: dict[str, int]) -> Path:
+    """Different 1 x 2 images, so many in each folder of the tree."""
+    values = iter(range(1000))
+    for folder, number in numbers.items():
+        for k in range(number):
+            write(root / folder / f"{k}.png", grey(*divmod(next(values), 256)))
+    return root
+
+
+EVEN = {"train/a": 6, "train/b": 6, "test/a": 2, "test/b": 2}
+
+
+def of_other_kinds(root: Path) -> None:
+    (root / "train/b/0.png").rename(root / "train/b/0.webp")
+    (root / "train/b/1.png").rename(root / "train/b/1.webp")
+    (root / "train/a/2.png").rename(root / "train/a/2")
+
+
+def deeper(root: Path) -> None:
+    (root / "train/b/2019").mkdir()
+    for k in (0, 1):
+        (root / f"train/b/{k}.png").rename(root / f"train/b/2019/{k}.png")
+
+
+def unfetched(root: Path) -> None:
+    for k, target in enumerate(["../nothing", "1.png"]):  # one leads nowhere, one to itself
+        (root / f"train/a/{k}.png").unlink()
+        (root / f"train/a/{k}.png").symlink_to(target)
+
+
+def loose(root: Path) -> None:
+    (root / "train/a/0.png").rename(root / "train/0.png")
+    (root / "val/a").mkdir(parents=True)
+
+
+def cut(number: int, total: int, least: str) -> str:
+    return f"not used: {number} of {total} training images, because classes are cut to the smallest one's size, {least}"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentences"),
+    [
+        (lambda root: (root / "train/a/notes.txt").touch(), []),
+        (of_other_kinds, ["not used: in train/, 2 .webp files, 1 files without an ending", cut(1, 9, "4 of b")]),
+        (deeper, ["not used: in train/, 2 files in b/2019/", cut(2, 10, "4 of b")]),
+        (unfetched, ["not used: in train/, 2 links that lead nowhere", cut(2, 10, "4 of a")]),
+        (
+            loose,
+            [
+                "not used: the folder val/, which is neither train nor test",
+                "not used: in train/, 1 files in no class",
+                cut(1, 11, "5 of a"),
+            ],
+        ),
+        (lambda root: (root / "train/a/more").symlink_to(root / "test"), ["not used: in train/, 4 files in a/more/"]),
+    ],
+    ids=["notes", "kinds", "deeper", "links", "loose", "linked"],
+)
+def test_what_is_not_used_is_told_when_planning_and_in_the_log(tmp_path, caplog, spoil, sentences):
+    root = fill(tmp_path / "pictures", EVEN)
+    spoil(root)
+    assert sources.left_out({"source": "folder", "folder": str(root)}) == sentences
+    of_folder(root)
+    assert [line.message for line in caplog.records] == [f"{root}: {sentence}" for sentence in sentences]
+
+
+def mostly_other(root: Path) -> None:
+    for k in range(3):
+        (root / f"train/b/{k}.png").rename(root / f"train/b/{k}.webp")
+
+
+def all_deeper(root: Path) -> None:
+    (root / "train/b").rename(root / "b")
+    (root / "train/b").mkdir()
+    (root / "b").rename(root / "train/b/2019")
+
+
+def all_unfetched(root: Path) -> None:
+    for file in (root / "test/a").iterdir():
+        file.unlink()
+        file.symlink_to("../../.git/annex/objects/nothing")
+
+
+def one_image_in_a_class(root: Path) -> None:
+    for k in range(1, 6):
+        (root / f"train/b/{k}.png").unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (mostly_other, r"train/b: the class has 3 images, and 3 \.webp files; expected files ending in \.png"),
+        (all_deeper, r"train/b: the class has 0 images, and 6 files in b/2019/; expected"),
+        (all_unfetched, r"test/a: the class has 0 images, and 2 links that lead nowhere; expected"),
+        (
+            lambda root: (root / "train/a/loop").symlink_to("."),
+            r"train/a: the class has 6 images, and 6 files in a/loop/; expected",
+        ),
+        (
+            lambda root: fill(root, {"train/a": 20, "train/c": 20, "test/c": 1}) and one_image_in_a_class(root),
+            r"train: classes are cut to the smallest one's size, 1 of b, and 38 of 41 images would not",
+        ),
+    ],
+    ids=["kinds", "deeper", "links", "loop", "single"],
+)
+def test_a_tree_of_which_half_or_more_would_not_be_used_is_refused_when_planning(tmp_path, spoil, message):
+    root = fill(tmp_path / "pictures", EVEN)
+    spoil(root)
+    with pytest.raises(ValueError, match=message):
+        sources.folder_classes(root)
+
+
+@pytest.mark.parametrize(
+    "copy", ["train/a/copy.png", "train/b/copy.png", "test/a/copy.png"], ids=["class", "classes", "splits"]
+)
+def test_two_equal_images_are_refused_by_their_names(tmp_path, copy):
+    root = fill(tmp_path / "pictures", EVEN)
+    Image.open(root / "train/a/1.png").save(root / copy, compress_level=0)  # other bytes, the same pixels
+    with pytest.raises(ValueError, match=rf"{copy}: has the same pixels as .*/train/a/1\.png, the first of 1 such"):
+        of_folder(root)
+
+
+@pytest.mark.parametrize("name", ["{a}", "scan{1}.png", "two\nlines.png", "caf\udce9.png"])
+def test_a_name_that_snakemake_cannot_take_is_refused_when_planning(tmp_path, name):
+    root = fill(tmp_path / "pictures", EVEN)
+    if name.endswith(".png"):
+        (root / "train/a/0.png").rename(root / "train/a" / name)
+    else:
+        for split in ("train", "test"):
+            (root / split / "a").rename(root / split / name)
+    with pytest.raises(ValueError, match="expected a path of UTF-8 without curly brackets and line breaks") as found:
+        sources.image_files({"source": "folder", "folder": str(root)})
+    assert str(found.value).encode()  # can be printed
+
+
+def test_the_home_folder_may_be_written_short(tmp_path, monkeypatch):
+    fill(tmp_path / "pictures", EVEN)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    made = dataset.build({"source": "folder", "folder": "~/pictures"})
+    assert made.checksum == of_folder(tmp_path / "pictures").checksum and made.name == "pictures"
 
 
 # ---------------------------------------------------------------- folders that are refused
@@ -330,7 +551,10 @@ def empty_class(root: Path) -> None:
         (lambda root: remove(root / "train/a"), r"classes in test only: a; .*Add .*train/a or remove .*test/a"),
         (one_class, r"pictures/train: classes found: a; expected the folders of two or more"),
         (no_class, r"pictures/train: classes found: none; expected"),
-        (empty_class, r"pictures/test/b: the class has no images; expected files ending in \.png, \.jpg, \.jpeg"),
+        (
+            empty_class,
+            r"pictures/test/b: the class has 0 images, and 1 \.gif files; expected files ending in \.png, \.jpg, \.j",
+        ),
     ],
 )
 def test_a_tree_with_missing_parts_is_refused_at_planning_time_too(tree, spoil, message):

@@ -129,7 +129,7 @@ def publish(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def put(*servers: Server | str) -> None:
         mirrors = tuple(server if isinstance(server, str) else server.url for server in servers)
-        made = Collection("mnist", mirrors, SHAPE, ("0", "1", "2"), {"train": TRAIN, "test": TEST})
+        made = Collection("mnist", mirrors, SHAPE, ("0", "1", "2"), {"train": TRAIN, "test": TEST}, inside="MNIST/raw")
         monkeypatch.setitem(downloads.COLLECTIONS, "mnist", made)
         whole = replace(made, parts={"whole": WHOLE}, held_out=12)
         monkeypatch.setitem(downloads.COLLECTIONS, "mnist10k", whole)
@@ -207,7 +207,7 @@ def test_a_tar_archive_is_fetched_once_whole_and_kept_as_it_is(serve, cache, wai
     assert {name: path.read_bytes() for name, path in paths.items()} == {sound.name: content}
     assert cached(cache) == [f"cifar10/{sound.name}"]
     asked = len(server.asked)
-    assert downloads.locate(settings("cifar10")) == paths and len(server.asked) == asked
+    assert downloads.locate(settings("cifar10")) == {sound.name: [(paths[sound.name],)]} and len(server.asked) == asked
 
 
 def test_a_cached_set_needs_no_network(serve, publish, cache):
@@ -358,16 +358,49 @@ def settings(source: str, folder: Path | None = None) -> dict:
 def test_given_files_are_taken_packed_or_unpacked(publish, data_dir):
     publish(unused_address())
     expected = {
-        "train-images-idx3-ubyte.gz": data_dir / "train-images-idx3-ubyte.gz",
-        "train-labels-idx1-ubyte.gz": data_dir / "train-labels-idx1-ubyte",
-        "t10k-images-idx3-ubyte.gz": data_dir / "t10k-images-idx3-ubyte.gz",
-        "t10k-labels-idx1-ubyte.gz": data_dir / "t10k-labels-idx1-ubyte",
+        "train-images-idx3-ubyte.gz": [(data_dir / "train-images-idx3-ubyte.gz",)],
+        "train-labels-idx1-ubyte.gz": [(data_dir / "train-labels-idx1-ubyte",)],
+        "t10k-images-idx3-ubyte.gz": [(data_dir / "t10k-images-idx3-ubyte.gz",)],
+        "t10k-labels-idx1-ubyte.gz": [(data_dir / "t10k-labels-idx1-ubyte",)],
     }
     assert downloads.given("mnist", data_dir) == expected
     assert downloads.locate(settings("mnist", data_dir)) == expected
     # they are the rule's inputs; what comes from the cache is not, since it need not be there when a run is planned
-    assert sources.image_files(settings("mnist", data_dir)) == [str(path) for path in expected.values()]
+    assert sources.image_files(settings("mnist", data_dir)) == [str(path) for ((path,),) in expected.values()]
     assert sources.image_files(settings("mnist")) == []
+
+
+def named_with_dots(folder: Path) -> Path:
+    for path in folder.iterdir():
+        path.rename(path.with_name(path.name.replace("-idx", ".idx")))
+    return folder
+
+
+def where_torchvision_puts_them(folder: Path) -> Path:
+    (folder.parent / "root/MNIST").mkdir(parents=True)
+    folder.rename(folder.parent / "root/MNIST/raw")
+    return folder.parent / "root"
+
+
+@pytest.mark.parametrize("place", [named_with_dots, where_torchvision_puts_them])
+def test_files_named_and_placed_by_other_tools_are_taken(publish, data_dir, place, monkeypatch):
+    publish(unused_address())
+    expected = dataset.build(settings("mnist", data_dir)).checksum
+    assert dataset.build(settings("mnist", place(data_dir))).checksum == expected
+    monkeypatch.setenv("HOME", str(data_dir.parent))
+    assert not data_dir.exists() or dataset.build(settings("mnist", Path("~/given"))).checksum == expected
+
+
+@pytest.mark.parametrize("sound", ["packed", "unpacked"])
+def test_of_a_damaged_and_a_sound_file_the_sound_one_is_taken(publish, data_dir, sound, caplog):
+    publish(unused_address())
+    expected = dataset.build(settings("mnist", data_dir)).checksum
+    content = {"packed": SOUND, "unpacked": gzip.decompress(SOUND)}
+    damaged = {name: each if name == sound else each[: len(each) // 2] for name, each in content.items()}
+    (data_dir / FIRST).write_bytes(damaged["packed"])
+    (data_dir / FIRST.removesuffix(".gz")).write_bytes(damaged["unpacked"])
+    assert dataset.build(settings("mnist", data_dir)).checksum == expected
+    assert ("Another file with the same content" in caplog.text) == (sound == "unpacked")
 
 
 def test_missing_files_are_all_named(publish, data_dir):
@@ -462,7 +495,7 @@ def test_a_whole_collection_is_split_by_class_and_always_the_same(publish, tmp_p
 @pytest.mark.skipif(not REAL, reason="MEMRNN_MNIST names no folder with MNIST's t10k files")
 def test_the_real_mnist10k():
     archives = downloads.COLLECTIONS["mnist10k"].archives
-    for archive, path in zip(archives, downloads.given("mnist10k", REAL).values(), strict=True):
+    for archive, ((path,), *_) in zip(archives, downloads.given("mnist10k", REAL).values(), strict=True):
         if path.suffix == ".gz":
             content = path.read_bytes()
             assert (len(content), hashlib.md5(content).hexdigest()) == (archive.size, archive.md5)

@@ -357,6 +357,7 @@ def test_image_folders_are_read_or_refused_by_name(tmp_path):
                 }
             )
             try:
+                sources.image_files(section)  # the rule's inputs
                 made = dataset.build(section)
             except ValueError as error:
                 assert str(root) in str(error) or str(error).startswith(f"{case}: "), error

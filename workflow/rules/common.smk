@@ -34,6 +34,7 @@ NUMBERS = Path(RESULTS, "tables", "numbers.json")
 PREDICTOR_NUMBERS = Path(RESULTS, "tables", "predictors.json")
 PROVENANCE = Path(RESULTS, "provenance.json")
 SETTINGS = dict(config)  # as validated; what follows adds to `config` for the report alone
+config["left_out"] = sources.left_out(config["dataset"])
 for name, path in {"numbers": NUMBERS, "predictors": PREDICTOR_NUMBERS, "provenance": PROVENANCE}.items():
     if path.is_file():
         try:

@@ -8,7 +8,8 @@ log = log_to(snakemake.log[0], "dataset")
 image_set = build(snakemake.params.dataset)
 save(snakemake.output.images, image_set)
 log.info(
-    "%s: %d training images (%d per class), %d held-out images, %d classes, shape %s, mean %.4f, std %.4f",
+    "%s: %d training images (%d per class), %d held-out images, %d classes, shape %s, mean %.4f, std %.4f; "
+    "a growing vocabulary takes them in this order: %s",
     image_set.name,
     len(image_set.train_labels),
     image_set.counts("train")[0],
@@ -17,4 +18,5 @@ log.info(
     image_set.shape,
     image_set.mean,
     image_set.std,
+    ", ".join(image_set.classes),
 )

@@ -6,19 +6,20 @@ Only the dataset stage imports this module: the others take finished sets from `
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 
 from memrnn.data import cifar, idx
-from memrnn.data.downloads import COLLECTIONS, RecordCollection, locate
+from memrnn.data.downloads import COLLECTIONS, Archive, RecordCollection, locate
 from memrnn.data.images import ImageSet
 from memrnn.data.sources import class_names, folder_tree
 
@@ -26,6 +27,14 @@ DIGITS_HELD_OUT = 397
 DEVIATIONS = 1 << 26  # pixels whose deviations from the mean are held at a time, 0.5 GB
 SPLIT_SEED = 0  # part of a data set's definition, so it is not a setting
 GREY_MODES = {"1", "L", "LA", "I", "I;16"}  # of those that Pillow gives PNG and JPEG files
+ORIENTATION = 0x0112  # EXIF's number for it
+# How an image is turned that its camera marked so, by EXIF's orientation; 1 is upright.
+TURNS = dict(enumerate(("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE"), start=2))
+TURNS |= dict(enumerate(("ROTATE_270", "TRANSVERSE", "ROTATE_90"), start=6))
+POINTERS = (b"version https://git-lfs", b"/annex/objects/")  # what stands in a file that was not fetched
+
+T = TypeVar("T")
+log = logging.getLogger("memrnn.dataset")
 
 
 def build(settings: Mapping[str, Any]) -> ImageSet:
@@ -114,11 +123,15 @@ def collection(settings: Mapping[str, Any]) -> ImageSet:
         ValueError: as `memrnn.downloads.locate` and `memrnn.idx.read`.
     """
     name = settings["source"]
-    source, paths, digest = COLLECTIONS[name], locate(settings), hashlib.sha256()
+    source, ways, digest = COLLECTIONS[name], locate(settings), hashlib.sha256()
     parts: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+
+    def read(archive: Archive, *shape: int, below: int = 256) -> np.ndarray:
+        return first_sound(lambda way: idx.read(way[0], shape, archive.contents_md5, below), ways[archive.name])
+
     for key, part in source.parts.items():
-        images = idx.read(paths[part.images.name], (part.count, *source.shape), part.images.contents_md5)
-        labels = idx.read(paths[part.labels.name], (part.count,), part.labels.contents_md5, below=len(source.classes))
+        images = read(part.images, part.count, *source.shape)
+        labels = read(part.labels, part.count, below=len(source.classes))
         digest.update(images.data)
         digest.update(labels.data)
         parts[key] = (images.reshape(part.count, -1), labels)
@@ -134,6 +147,20 @@ def collection(settings: Mapping[str, Any]) -> ImageSet:
     return assemble(name, (*source.shape, 1), source.classes, train, test, digest.hexdigest())
 
 
+def first_sound(read: Callable[[tuple[Path, ...]], T], ways: Sequence[tuple[Path, ...]]) -> T:
+    """What `read` makes of the first of several files with the same content that it does not refuse.
+
+    Raises:
+        ValueError: as `read`, of the last.
+    """
+    for way in ways[:-1]:
+        try:
+            return read(way)
+        except ValueError as error:
+            log.warning("%s Another file with the same content is there and is tried.", error)
+    return read(ways[-1])
+
+
 def records(settings: Mapping[str, Any]) -> ImageSet:
     """A published set of images in records, of `memrnn.downloads.COLLECTIONS`; pixels 0 to 255 become 0 to 1.
 
@@ -144,7 +171,12 @@ def records(settings: Mapping[str, Any]) -> ImageSet:
     """
     name = settings["source"]
     source, digest = COLLECTIONS[name], hashlib.sha256()
-    read = cifar.read(locate(settings), source.archive, source.shape, len(source.classes))
+    ways = locate(settings)[source.archive.name]
+
+    def read_from(way: tuple[Path, ...]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        return cifar.read({path.name: path for path in way}, source.archive, source.shape, len(source.classes))
+
+    read = first_sound(read_from, ways)
     parts: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for key, batches in source.parts.items():
         images, labels = (np.concatenate(each) for each in zip(*(read.pop(batch) for batch in batches), strict=True))
@@ -157,19 +189,24 @@ def records(settings: Mapping[str, Any]) -> ImageSet:
 def folder(settings: Mapping[str, Any]) -> ImageSet:
     """The user's own images, a tree train/<class>/<image> and test/<class>/<image> of PNG and JPEG files.
 
-    Images are grey (one channel) where every file of the tree is, else RGB (three). Transparency is ignored; pixels are
-    taken as stored, whatever orientation the file's metadata ask for. The set is named after the folder.
+    Images are grey (one channel) where every file of the tree is, else RGB (three). They are taken as a viewer shows
+    them: turned as their camera noted, and on white where they are transparent. The set is named after the folder.
 
     Raises:
-        ValueError: as `memrnn.sources.folder_tree`, or a file cannot be read as an image, or the images' sizes differ.
+        ValueError: as `memrnn.sources.folder_tree`, or a file cannot be read as an image, the images' sizes differ, or
+            two images are equal.
     """
-    root = Path(settings["folder"])
+    root = Path(os.path.expanduser(settings["folder"]))
     tree = folder_tree(root)
+    for sentence in tree.left_out:
+        log.warning("%s: %s", root, sentence)
     digest = hashlib.sha256()
-    images: dict[str, list[np.ndarray]] = {split: [] for split in tree}
-    labels: dict[str, list[int]] = {split: [] for split in tree}
+    images: dict[str, list[np.ndarray]] = {split: [] for split in tree.files}
+    labels: dict[str, list[int]] = {split: [] for split in tree.files}
     first: tuple[Path, tuple[int, int]] | None = None
-    for split, by_class in tree.items():
+    seen: dict[bytes, Path] = {}
+    equal: list[tuple[Path, Path]] = []
+    for split, by_class in tree.files.items():
         for label, files in enumerate(by_class.values()):
             for file in files:
                 image, content = read_image(file, first)
@@ -178,6 +215,16 @@ def folder(settings: Mapping[str, Any]) -> ImageSet:
                 labels[split].append(label)
                 # name and length go in too, so that no two trees share one stream of bytes
                 digest.update(os.fsencode(file.relative_to(root)) + b"\0" + len(content).to_bytes(8) + content)
+                other = seen.setdefault(hashlib.sha256(image.tobytes()).digest(), file)
+                if other != file:
+                    log.warning("%s: has the same pixels as %s", file, other)
+                    equal.append((other, file))
+    if equal:
+        raise ValueError(
+            f"{equal[0][1]}: has the same pixels as {equal[0][0]}, the first of {len(equal)} such images, all named "
+            "in the log; expected images that differ, in a class, between classes, and between train and test. Remove "
+            "the others."
+        )
     channels = max(image.shape[2] for split in images.values() for image in split)
     arrays = {
         split: (
@@ -185,10 +232,10 @@ def folder(settings: Mapping[str, Any]) -> ImageSet:
             np.stack([np.broadcast_to(image, (*image.shape[:2], channels)).reshape(-1) for image in images[split]]),
             np.array(labels[split]),
         )
-        for split in tree
+        for split in images
     }
     name, shape = root.resolve().name, (*first[1], channels)
-    return assemble(name, shape, list(tree["train"]), arrays["train"], arrays["test"], digest.hexdigest())
+    return assemble(name, shape, list(tree.files["train"]), arrays["train"], arrays["test"], digest.hexdigest())
 
 
 def read_image(file: Path, like: tuple[Path, tuple[int, int]] | None = None) -> tuple[np.ndarray, bytes]:
@@ -200,19 +247,22 @@ def read_image(file: Path, like: tuple[Path, tuple[int, int]] | None = None) -> 
     Returns:
         pixels, (height, width, 1) for grey modes, else (height, width, 3), float32 in [0, 1]; and the file's bytes.
     Raises:
-        ValueError: the file cannot be decoded, is so large that Pillow suspects a decompression bomb, or has another
-            size.
+        ValueError: the file cannot be decoded, is so large that Pillow suspects a decompression bomb, is animated, has
+            colours or transparency beside 16 bits, of which Pillow reads 8, or has another size.
     """
     try:
         with warnings.catch_warnings(), open(file, "rb") as stream:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             content = stream.read()
+            if content.startswith(POINTERS):
+                raise ValueError("a pointer of Git LFS or git-annex; fetch the image itself")
             stream.seek(0)
             with Image.open(stream, formats=("PNG", "JPEG")) as image:
+                turn = TURNS.get(image.getexif().get(ORIENTATION))
+                size = image.size if turn is None or turn.startswith(("FLIP", "ROTATE_180")) else image.size[::-1]
                 # the size stands in the header: a wrong one is told before anything is unpacked
-                wrong = like is not None and image.size[::-1] != like[1]
-                size = image.size
-                pixels = None if wrong else _pixels(image)
+                wrong = like is not None and size[::-1] != like[1]
+                pixels = None if wrong else _pixels(image, content, turn)
     except Exception as error:  # a damaged file makes Pillow raise many kinds, SyntaxError and struct.error among them
         raise ValueError(f"{file}: cannot be read as a PNG or JPEG image ({type(error).__name__}: {error}).") from error
     if wrong:
@@ -223,12 +273,23 @@ def read_image(file: Path, like: tuple[Path, tuple[int, int]] | None = None) -> 
     return pixels, content
 
 
-def _pixels(image: Image.Image) -> np.ndarray:
-    if image.mode not in GREY_MODES:
-        return np.asarray(image.convert("RGB"), dtype=np.float32) / 255
+def _pixels(image: Image.Image, content: bytes, turn: str | None) -> np.ndarray:
+    grey, transparent = image.mode in GREY_MODES, image.has_transparency_data
+    if image.format == "PNG":
+        # bytes 24 and 25 of a PNG file are its bits per value and its kind of colour, 0 for grey
+        if content[24] == 16 and (content[25] != 0 or transparent):
+            raise ValueError("16 bits with colours or transparency; expected 8 bits, or 16 bits of grey alone")
+        if getattr(image, "is_animated", False):
+            raise ValueError("an animation; expected one image")
+    if transparent:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    if turn is not None:
+        image = image.transpose(Image.Transpose[turn])
     if image.mode.startswith("I"):  # 16 bits; Pillow clips them where it is asked for 8
         return np.asarray(image, dtype=np.float32)[..., None] / 65535
-    return np.asarray(image.convert("L"), dtype=np.float32)[..., None] / 255
+    pixels = np.asarray(image.convert("L" if grey else "RGB"), dtype=np.float32) / 255
+    return pixels[..., None] if grey else pixels
 
 
 SOURCES: dict[str, Callable[[Mapping[str, Any]], ImageSet]] = {

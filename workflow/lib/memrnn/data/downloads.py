@@ -42,6 +42,12 @@ class Archive:
         """Names of the files that it holds."""
         return (self.name.removesuffix(".gz"),)
 
+    @property
+    def ways(self) -> list[tuple[str, ...]]:
+        """Names under which it is found: packed, unpacked, and both with a dot, as other tools write them."""
+        names = [self.name, *self.unpacked]
+        return [(name,) for name in [*names, *(name.replace("-idx", ".idx") for name in names)]]
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -77,6 +83,11 @@ class Tarball:
         """Names of the files that it holds."""
         return tuple(batch.name for batch in self.batches)
 
+    @property
+    def ways(self) -> list[tuple[str, ...]]:
+        """Names of the files in which its content is found: the archive, or what it held."""
+        return [(self.name,), self.unpacked]
+
 
 @dataclass(frozen=True)
 class Part:
@@ -98,6 +109,7 @@ class Collection:
         classes: names in the order of the labels.
         parts: `train` and `test` as published; or `whole`, of which `held_out` images become the held-out split.
         held_out: number of images held out of `whole`.
+        inside: folder in which other tools put the files, in the folder that they are given.
     """
 
     folder: str
@@ -106,6 +118,7 @@ class Collection:
     classes: tuple[str, ...]
     parts: Mapping[str, Part]
     held_out: int = 0
+    inside: str = "."
 
     @property
     def archives(self) -> list[Archive]:
@@ -118,7 +131,7 @@ class RecordCollection:
     """A published set of images in records of a label and an image, as CIFAR-10 is.
 
     Attributes:
-        folder, mirrors, classes: as of a `Collection`.
+        folder, mirrors, classes, inside: as of a `Collection`.
         shape: (height, width, channels) of an image.
         archive: with all of it.
         parts: names of the batches of `train` and `test`.
@@ -130,6 +143,7 @@ class RecordCollection:
     classes: tuple[str, ...]
     archive: Tarball
     parts: Mapping[str, tuple[str, ...]]
+    inside: str = "."
 
     @property
     def archives(self) -> list[Tarball]:
@@ -137,30 +151,27 @@ class RecordCollection:
         return [self.archive]
 
 
-def given(name: str, data_dir: str | Path) -> dict[str, Path]:
+def given(name: str, data_dir: str | Path) -> dict[str, list[tuple[Path, ...]]]:
     """Files of a collection in a folder of the user's, packed or unpacked.
 
     Returns:
-        path by the archive's name; of an unpacked tar archive, paths by the names of the files that it held.
+        by the archive's name, every way in which its content is there: one file, or those that a tar archive held. A
+        damaged file may lie beside a sound one, so all ways are told.
     Raises:
         ValueError: no such folder, or files are missing; the message names them all.
     """
-    data_dir = Path(data_dir)
+    data_dir, collection = Path(os.path.expanduser(data_dir)), COLLECTIONS[name]
     if not os.path.isdir(data_dir):  # False, where Path.is_dir raises an OSError
         raise ValueError(f"{data_dir}: no such folder; expected one with {_listed(name)}.")
+    places = list(dict.fromkeys([data_dir, data_dir / collection.inside]))
     found, missing = {}, []
-    for archive in COLLECTIONS[name].archives:
-        if os.path.isfile(data_dir / archive.name):
-            found[archive.name] = data_dir / archive.name
-            continue
-        lacking = [unpacked for unpacked in archive.unpacked if not os.path.isfile(data_dir / unpacked)]
-        if not lacking and isinstance(archive, Tarball):
-            found |= {unpacked: data_dir / unpacked for unpacked in archive.unpacked}
-        elif not lacking:
-            found[archive.name] = data_dir / archive.unpacked[0]
-        else:
+    for archive in collection.archives:
+        ways = [tuple(place / each for each in names) for place in places for names in archive.ways]
+        found[archive.name] = [way for way in ways if all(map(os.path.isfile, way))]
+        if not found[archive.name]:
+            lacking = [each for each in archive.unpacked if not any(os.path.isfile(place / each) for place in places)]
             # where an archive was unpacked and some of it lost, the archive is not what is looked for
-            missing += [archive.name] if len(lacking) == len(archive.unpacked) else lacking
+            missing += lacking if 0 < len(lacking) < len(archive.unpacked) else [archive.name]
     if missing:
         raise ValueError(f"{data_dir}: lacks {', '.join(missing)}; expected {_listed(name)}.")
     return found
@@ -180,8 +191,8 @@ def fetch(name: str) -> dict[str, Path]:
     return {archive.name: _fetch(name, archive) for archive in COLLECTIONS[name].archives}
 
 
-def locate(settings: Mapping[str, Any]) -> dict[str, Path]:
-    """Files of the configured collection: those in `data_dir`, or else those in the cache.
+def locate(settings: Mapping[str, Any]) -> dict[str, list[tuple[Path, ...]]]:
+    """Files of the configured collection, as of `given`: those in `data_dir`, or else those in the cache.
 
     Args:
         settings: the config's section `dataset`, {source, data_dir}.
@@ -190,7 +201,7 @@ def locate(settings: Mapping[str, Any]) -> dict[str, Path]:
     """
     if settings["data_dir"] is not None:
         return given(settings["source"], settings["data_dir"])
-    return fetch(settings["source"])
+    return {archive: [(path,)] for archive, path in fetch(settings["source"]).items()}
 
 
 def _listed(name: str) -> str:
@@ -293,6 +304,7 @@ MNIST = Collection(
             count=10000,
         ),
     },
+    inside="MNIST/raw",
 )
 
 # H. Xiao, K. Rasul and R. Vollgraf, Fashion-MNIST: a novel image dataset for benchmarking, arXiv 1708.07747, 2017.
@@ -326,6 +338,7 @@ FASHION_MNIST = Collection(
             count=10000,
         ),
     },
+    inside="FashionMNIST/raw",
 )
 
 # MNIST's test images alone, 1.6 MB, for a quick look at the paper's data: 8,000 to train on, 2,000 held out.
@@ -336,6 +349,7 @@ MNIST10K = Collection(
     classes=MNIST.classes,
     parts={"whole": MNIST.parts["test"]},
     held_out=2000,
+    inside=MNIST.inside,
 )
 
 # A. Krizhevsky, Learning multiple layers of features from tiny images, 2009; the "binary version". The archive's MD5 is
@@ -359,6 +373,7 @@ CIFAR10 = RecordCollection(
         ),
     ),
     parts={"train": tuple(f"data_batch_{k}.bin" for k in range(1, 6)), "test": ("test_batch.bin",)},
+    inside="cifar-10-batches-bin",
 )
 
 COLLECTIONS: dict[str, Collection | RecordCollection] = {

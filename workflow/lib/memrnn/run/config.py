@@ -18,8 +18,8 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator, ValidationError, validators
 
-from memrnn.data.downloads import COLLECTIONS, given
-from memrnn.data.sources import SHAPES, class_names
+from memrnn.data.downloads import COLLECTIONS
+from memrnn.data.sources import SHAPES, class_names, image_files
 from memrnn.tasks.protocols import step_of
 
 TYPE_NAMES = {
@@ -193,30 +193,22 @@ def _ascending(values: Sequence[float]) -> bool:
 
 
 def _check_dataset(config: Mapping[str, Any]) -> Iterator[Problem]:
-    source, folder = config["dataset"]["source"], config["dataset"]["folder"]
-    if source == "folder":
-        if folder is None:
-            yield "dataset.folder", folder, "the path of a folder, because dataset.source is folder"
-            return
+    source = config["dataset"]["source"]
+    takes = {"folder": source == "folder", "data_dir": source in COLLECTIONS}
+    foreign = [key for key, taken in takes.items() if not taken and config["dataset"][key] is not None]
+    for key in foreign:
+        yield f"dataset.{key}", config["dataset"][key], f"null, because dataset.source is {source}"
+    if source == "folder" and config["dataset"]["folder"] is None:
+        yield "dataset.folder", None, "the path of a folder, because dataset.source is folder"
+    elif not foreign:
+        key = "folder" if source == "folder" else "data_dir"
+        allowed = (
+            "a tree of images" if source == "folder" else f"null, to download, or a folder with the files of {source}"
+        )
         try:
-            class_names(config["dataset"])
+            image_files(config["dataset"])
         except ValueError as error:
-            yield "dataset.folder", folder, f"a tree of images. {error}"
-    elif folder is not None:
-        yield "dataset.folder", folder, f"null, because dataset.source is {source}"
-
-
-def _check_data_dir(config: Mapping[str, Any]) -> Iterator[Problem]:
-    source, data_dir = config["dataset"]["source"], config["dataset"]["data_dir"]
-    if data_dir is None:
-        return
-    if source not in COLLECTIONS:
-        yield "dataset.data_dir", data_dir, f"null, because dataset.source is {source}"
-        return
-    try:
-        given(source, data_dir)
-    except ValueError as error:
-        yield "dataset.data_dir", data_dir, f"null, to download, or a folder with the files of {source}. {error}"
+            yield f"dataset.{key}", config["dataset"][key], f"{allowed}. {error}"
 
 
 def _check_front_end(config: Mapping[str, Any]) -> Iterator[Problem]:
@@ -399,7 +391,6 @@ def _check_distances(config: Mapping[str, Any]) -> Iterator[Problem]:
 # each check, and the keys that it reads
 CHECKS: dict[Callable[[Mapping[str, Any]], Iterator[Problem]], tuple[str, ...]] = {
     _check_dataset: ("dataset",),
-    _check_data_dir: ("dataset",),
     _check_front_end: ("dataset.source", "network"),
     _check_task: ("task",),
     _check_shared_frames: ("engine.shared_frames", "task.steps", "train.batch", "regularise.batch"),

@@ -319,13 +319,15 @@ def image(draw: random.Random) -> bytes:
 
 def grow(root: Path, draw: random.Random) -> None:
     """A tree of images with, often, something wrong about it."""
-    names = draw.sample(["a", "b", "c", "é", "x y", "{x}", "new\nline", ".hidden", os.fsdecode(b"\xff")], 2)
+    names = draw.sample(
+        ["a", "b", "c", "d", "e", "f", "é", "NA", "007", "x y", "{x}", "new\nline", ".hidden", os.fsdecode(b"\xff")], 2
+    )
     for split in ("train", "test") if draw.random() < 0.95 else ("train",):
         (root / split).mkdir(parents=True)
         for name in names if draw.random() < 0.97 else names[:1]:
             folder = root / split / name
             folder.mkdir()
-            for number in range(draw.choice([0] + [1, 2, 3] * 10)):
+            for number in range(draw.choice([0] + [1] + [2, 3] * 10)):
                 path = folder / draw.choice(
                     [f"{number}.png"] * 10 + [f"{number}.JPG", f".{number}.png", f"{number}.txt"]
                 )

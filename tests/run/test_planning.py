@@ -174,35 +174,6 @@ def test_a_configuration_is_put_in_order_where_it_lies():
 # ----------------------------------------------------------------------------------------------------- library files
 
 
-def modules(script: str) -> set[str]:
-    return {Path(path).stem for path in planning.library_files(ROOT / "workflow" / "scripts" / script, LIBRARY)}
-
-
-def test_scripts_stand_on_the_modules_they_should():
-    images = {"images", "record", "__init__"}
-    science = images | {"cells", "networks", "fronts"}
-    # Only the dataset stage stands on the readers.
-    assert modules("dataset.py") == images | {"cifar", "dataset", "downloads", "idx", "sources"}
-    training = science | {"engine", "trials", "protocols", "budget"}
-    assert modules("train.py") == training | {"train"}
-    assert modules("regularise.py") == training | {"train", "regularise", "slow_points"}
-    # For the name of the device alone.
-    assert modules("slow_points.py") == training | {"slow_points"}
-    assert modules("backtrack.py") == training | {"backtrack", "slow_points"}
-    assert modules("spectrum.py") == training | {"spectrum", "slow_points"}
-    assert modules("portraits.py") == training | {"portraits", "slow_points"}
-    assert modules("extrapolate.py") == training | {"extrapolate"}
-    assert modules("trials.py") == science | {"trials", "protocols", "budget"}
-    # Summaries do not stand on networks: an edit of a cell reaches them through the tables alone.
-    assert modules("tables.py") == {"record", "__init__"}
-    assert modules("correlate.py") == {"correlate", "record", "__init__"}
-    assert modules("formation.py") == {"formation", "correlate", "record", "__init__"}
-    assert modules("predictors.py") == {"predictors", "claims", "correlate", "formation", "record", "__init__"}
-    assert modules("claims.py") == {"claims", "correlate", "formation", "record", "__init__"}
-    assert modules("figures.py") == {"figures", "record", "__init__"}
-    assert modules("provenance.py") == {"provenance", "verify", "contract", "record", "__init__"}
-
-
 IMPORTER = """
 import ast, json, os, sys
 import numpy, pandas, scipy.stats, torch, tqdm, PIL.Image, safetensors.torch  # once, before the forks

@@ -1,4 +1,4 @@
-"""Finished smoke runs, made once for all tests that look at one; embedded images; threads of tests that train."""
+"""Tiers of tests and skips that are expected; finished smoke runs, made once for all; embedded images; threads."""
 
 import fcntl
 import os
@@ -29,9 +29,50 @@ settings.load_profile("repeatable")
 LONGEST = ("test_cluster.py", "test_reruns.py", "test_workflow.py")
 
 
+# Why a test may be skipped, by what it lacks. Where .ci/run has fetched all it can, MEMRNN_CANNOT names what could not
+# be had; only that may be missing then, and a GPU. Any other skip fails the run.
+EXPECTED_SKIPS = {
+    "gpu": "needs a GPU",
+    "mnist": "no files of mnist",
+    "fashion_mnist": "no files of fashion_mnist",
+    "cifar10": "no files of cifar10",
+    "chromium": "chromium is not installed",
+    "slurm": "no Slurm: ",
+    "plugins": "the plugins could not be installed",
+    "mount": "nothing may be mounted here",
+    "git": "not a git checkout",
+    "docs": "MkDocs is not installed",
+}
+UNEXPECTED: list[str] = []
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.name, len(LONGEST)))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if not report.skipped or hasattr(report, "wasxfail"):
+        return
+    cannot = os.environ.get("MEMRNN_CANNOT")
+    allowed = EXPECTED_SKIPS if cannot is None else {"gpu", *cannot.split()} & EXPECTED_SKIPS.keys()
+    reason = str(report.longrepr[2]).removeprefix("Skipped: ")
+    if not any(reason.startswith(EXPECTED_SKIPS[name]) for name in allowed):
+        UNEXPECTED.append(f"{report.nodeid}: {reason}")
+
+
+pytest_collectreport = pytest_runtest_logreport
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if UNEXPECTED and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if UNEXPECTED:
+        terminalreporter.section("skipped, and nobody expected it (tests/conftest.py, EXPECTED_SKIPS)", red=True)
+        terminalreporter.write_line("\n".join(UNEXPECTED))
 
 
 def snakemake(clone: Path, *arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:

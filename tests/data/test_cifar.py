@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import io
-import os
 import tarfile
 import tracemalloc
 import zlib
@@ -21,7 +20,6 @@ from memrnn.data.downloads import Batch, RecordCollection, Tarball
 SHAPE, CLASSES = (2, 3, 3), ("cat", "dog", "owl")
 RECORD = 1 + 2 * 3 * 3
 ARCHIVE = "cifar-10-binary.tar.gz"
-REAL = os.environ.get("MEMRNN_CIFAR10")  # folder with CIFAR-10's binary archive or its files, where there is one
 
 
 def records(labels: list[int], seed: int) -> tuple[bytes, np.ndarray]:
@@ -392,19 +390,3 @@ def test_a_damaged_archive_is_read_rightly_or_refused_by_name_and_nothing_else(t
         assert str(error).startswith(f"{file}: ")
     else:
         assert all(np.array_equal(found[name][0], MADE[name][1]) for name in FILES)
-
-
-# ---------------------------------------------------------------- the real thing
-
-
-@pytest.mark.skipif(not REAL, reason="MEMRNN_CIFAR10 names no folder with CIFAR-10's binary files")
-def test_the_real_cifar10_has_the_published_statistics():
-    for way, *_ in downloads.given("cifar10", REAL).values():
-        if way[0].name == ARCHIVE:
-            content = way[0].read_bytes()
-            published = downloads.CIFAR10.archive
-            assert (len(content), hashlib.md5(content).hexdigest()) == (published.size, published.md5)
-    made = build(Path(REAL))
-    assert made.shape == (32, 32, 3)
-    assert made.counts("train").tolist() == [5000] * 10 and made.counts("test").tolist() == [1000] * 10
-    assert made.mean == pytest.approx(0.4734, abs=5e-5) and made.std == pytest.approx(0.2517, abs=2e-4)

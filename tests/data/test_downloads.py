@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import http.server
-import os
 import re
 import socket
 import sys
@@ -20,7 +19,6 @@ from memrnn.data import dataset, downloads, sources
 from memrnn.data.downloads import Archive, Collection, Part, RecordCollection, Tarball
 
 SHAPE = (2, 3)
-REAL = os.environ.get("MEMRNN_MNIST")  # folder with MNIST's t10k files, where there is one
 
 
 def idx_bytes(values: np.ndarray) -> bytes:
@@ -490,26 +488,3 @@ def test_a_whole_collection_is_split_by_class_and_always_the_same(publish, tmp_p
     assert sorted(rows) == sorted(row.tobytes() for row in values_of(WHOLE_FILES["t10k-images-idx3-ubyte.gz"]))
     assert len(set(rows)) == 60
     assert torch.equal(made.train_images, again.train_images) and torch.equal(made.test_images, again.test_images)
-
-
-@pytest.mark.skipif(not REAL, reason="MEMRNN_MNIST names no folder with MNIST's t10k files")
-def test_the_real_mnist10k():
-    archives = downloads.COLLECTIONS["mnist10k"].archives
-    for archive, ((path,), *_) in zip(archives, downloads.given("mnist10k", REAL).values(), strict=True):
-        if path.suffix == ".gz":
-            content = path.read_bytes()
-            assert (len(content), hashlib.md5(content).hexdigest()) == (archive.size, archive.md5)
-    made = dataset.build(settings("mnist10k", Path(REAL)))
-    # 892 images of the smallest class, five: four fifths of them stay to train on
-    assert made.counts("train").tolist() == [714] * 10
-    assert made.counts("test").tolist() == [196, 227, 206, 202, 196, 178, 192, 206, 195, 202]
-    assert made.shape == (28, 28, 1) and made.train_images.max() == 1
-    assert made.mean == pytest.approx(0.1325, abs=0.002) and made.std == pytest.approx(0.3105, abs=0.002)
-
-
-@pytest.mark.skipif(not (REAL and list(Path(REAL).glob("train-images-*"))), reason="MEMRNN_MNIST: no training files")
-def test_the_real_mnist_has_the_published_statistics():
-    made = dataset.build(settings("mnist", Path(REAL)))
-    assert made.counts("train").tolist() == [5421] * 10 and len(made.test_labels) == 10000
-    # published for all 60,000 images
-    assert made.mean == pytest.approx(0.1307, abs=5e-5) and made.std == pytest.approx(0.3081, abs=5e-5)

@@ -72,7 +72,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of a Slurm that lasts as long as the tests of this file."""
     reason = private_slurm.install()
     if reason:
-        pytest.skip(reason)
+        pytest.skip(f"no Slurm: {reason}")
     with private_slurm.running(tmp_path_factory.mktemp("slurm")) as environment:
         yield environment
 

@@ -159,11 +159,41 @@ def test_ci_runs_all_tests_and_fails_with_them(tmp_path: Path) -> None:
     (tmp_path / ".ci").mkdir()
     shutil.copy(script, tmp_path / ".ci/run")
     (tmp_path / "bin").mkdir()
-    for tool in ("make", "chromium"):
-        (tmp_path / "bin" / tool).write_text('#!/bin/sh\necho "called with $*"\nexit 3\n')
+    for tool, script in {
+        "make": 'echo "called with $*, may lack $MEMRNN_CANNOT, has $MEMRNN_MNIST"; exit 3',
+        "apt-get": "exit 1",
+        "chromium": "",
+    }.items():
+        (tmp_path / "bin" / tool).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / "bin" / tool).chmod(0o755)
-    done = run(".ci/run", cwd=tmp_path, PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    assert (done.stdout, done.returncode) == ("called with test-all\n", 3)
+    done = run(".ci/run", cwd=tmp_path, PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}", MEMRNN_MNIST="here")
+    last = done.stdout.splitlines()[-1]
+    assert re.fullmatch(r"called with test-all, may lack (.*), has here", last) and done.returncode == 3
+    assert "cifar10" in last and "mnist" not in last.split("has")[0].split() and "chromium" not in last
+
+
+@pytest.mark.parametrize(
+    ("reason", "cannot", "code"),
+    [
+        ("needs a GPU", None, 0),
+        ("needs a GPU", "", 0),
+        ("no files of mnist: nowhere", None, 0),
+        ("no files of mnist: nowhere", "chromium", 1),
+        ("no files of mnist: nowhere", "chromium mnist", 0),
+        ("it was late", None, 1),
+    ],
+)
+def test_a_skip_that_nobody_expected_fails(tmp_path: Path, reason: str, cannot: str | None, code: int) -> None:
+    shutil.copy(ROOT / "tests/conftest.py", tmp_path)
+    (tmp_path / "test_some.py").write_text(f"import pytest\ndef test_skipped():\n    pytest.skip({reason!r})\n")
+    lacking = {} if cannot is None else {"MEMRNN_CANNOT": cannot}
+    without = {key: value for key, value in os.environ.items() if key != "MEMRNN_CANNOT"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path], env=without | lacking,
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout
+    assert ("nobody expected" in done.stdout) == bool(code)
 
 
 def test_readme_commands_are_makefile_targets() -> None:

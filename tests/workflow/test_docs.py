@@ -1,6 +1,8 @@
 """Pages and docstrings point to what exists: files, headings, sections of the method, terms of the glossary."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,17 @@ def test_code_cites_sections_that_exist():
     assert found, "the pattern must find what it is for"
     known = {page.stem: [heading.lower() for heading in headings(page)] for page in ROOT.glob("docs/*.md")}
     assert [each for each in found if each[2].lower() not in known.get(each[1], [])] == []
+
+
+def test_the_readme_is_one_screen():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 900
+
+
+def test_numbers_in_pages_are_those_of_the_published_tables():
+    done = subprocess.run(
+        [sys.executable, ROOT / "docs" / "fill_numbers.py", "--check"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_glossary_has_every_term_once_and_in_order():

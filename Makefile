@@ -25,7 +25,7 @@ ON_CLUSTER = $(filter-out default,$(PROFILE))
 # The run's name, from the same files in the same order as Snakemake reads them; known once the environment exists.
 RUN = $(shell $(VENV)/bin/python -c 'import sys, yaml; print([c["run"] for c in map(yaml.safe_load, map(open, sys.argv[1:])) if "run" in c][-1])' config/config.yaml $(CONFIG))
 
-.PHONY: help setup reproduce verify watch smoke test test-cluster test-all bench equivalence lock clean
+.PHONY: help setup reproduce verify watch smoke check test test-cluster test-all docs bench equivalence lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -37,10 +37,12 @@ help:
 	@echo "make verify      whether a finished run is whole and as it was written; CONFIG= as for reproduce"
 	@echo "make watch       how far a run is, in another terminal; CONFIG= likewise"
 	@echo "make smoke       the same workflow in about a minute, on tiny settings"
+	@echo "make check       lint and the quick tests, under a minute"
 	@echo "make test        set up, run lint and the tests; ARGS='-k train' goes to pytest"
 	@echo "make test-cluster"
 	@echo "                 the tests of the cluster profiles, on a Slurm that they start and on stand-ins for others"
-	@echo "make test-all    both of them"
+	@echo "make test-all    both of them, and the site of docs/"
+	@echo "make docs        build the site of docs/ into build/site, in an environment of its own"
 	@echo "make bench       time training, also behind the front end, and search against plain loops; on a quiet machine"
 	@echo "make equivalence train under each of the engine's settings and compare; an hour or more"
 	@echo "make setup       only make $(VENV) and install requirements.lock into it"
@@ -82,14 +84,29 @@ smoke: reproduce
 PYTEST = OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q
 TWO = -n 2 --dist loadfile --no-loadscope-reorder
 
+check: setup
+	$(VENV)/bin/python -m ruff check .
+	$(VENV)/bin/python -m ruff format --check .
+	$(VENV)/bin/python -m snakefmt --check Snakefile workflow
+	$(PYTEST) $(TWO) -m quick $(ARGS)
+
 test: setup
-	$(PYTEST) $(TWO) --ignore tests/workflow/test_cluster.py $(ARGS)
+	$(PYTEST) $(TWO) --ignore tests/workflow/test_cluster.py --ignore tests/workflow/test_site.py $(ARGS)
 
 test-cluster: setup
 	$(PYTEST) tests/workflow/test_cluster.py $(ARGS)
 
 test-all: setup
 	$(PYTEST) $(TWO) $(ARGS)
+
+docs: $(VENV)-docs/.installed
+	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/python -m mkdocs build --strict --quiet
+	@echo "build/site/index.html"
+
+$(VENV)-docs/.installed: requirements-docs.lock
+	$(PYTHON) -m venv $(VENV)-docs
+	$(VENV)-docs/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 bench: setup
 	$(VENV)/bin/python benchmarks/training.py $(ARGS)
@@ -114,7 +131,14 @@ lock:
 	  $(VENV)-lock/bin/python -m pip freeze --exclude memrnn | grep '^snakemake-executor-plugin-'; } > requirements-slurm.lock.new
 	mv requirements-slurm.lock.new requirements-slurm.lock
 	rm -rf $(VENV)-lock build workflow/lib/*.egg-info
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install --quiet --disable-pip-version-check $$($(PYTHON) -c \
+	    'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])')
+	{ echo "# What the site of docs/ needs, apart from requirements.lock; made from pyproject.toml by: make lock"; \
+	  $(VENV)-lock/bin/python -m pip freeze; } > requirements-docs.lock.new
+	mv requirements-docs.lock.new requirements-docs.lock
+	rm -rf $(VENV)-lock
 
 clean:
-	rm -rf $(VENV) $(VENV)-lock .pytest_cache .ruff_cache .hypothesis build workflow/lib/*.egg-info
+	rm -rf $(VENV) $(VENV)-lock $(VENV)-docs .pytest_cache .ruff_cache .hypothesis build workflow/lib/*.egg-info
 	find benchmarks config envs tests workflow -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -41,6 +41,7 @@ for name, path in {"numbers": NUMBERS, "predictors": PREDICTOR_NUMBERS, "provena
             config[name] = load_json(path)  # the captions and the report's first page state them
         except ValueError as error:
             raise WorkflowError(error)
+config["captions"] = {path.stem: path.read_text() for path in Path(RESULTS, "figures").glob("*.txt")}
 
 
 wildcard_constraints:
@@ -49,16 +50,18 @@ wildcard_constraints:
     stage="train|regularise",
     seeds="|".join(BLOCKS),
     table="|".join(JOINED),
-    figure="|".join(figures.TABLES),
+    figure="|".join(figures.FIGURES),
 
 
-def library(stem):
-    """A script and the library modules behind it: an edit of one re-runs its rules, a move of the clone none.
+def library(stem, *modules):
+    """A script, modules that it loads by name, and all that these import: an edit of one re-runs its rules, a move of
+    the clone none.
 
     An interrupted training goes on only where its inputs are the same, so the script must be one of them.
     """
     script = ROOT / "workflow" / "scripts" / f"{stem}.py"
-    return list(map(os.path.relpath, [script, *planning.library_files(script, LIBRARY)]))
+    behind = {path for file in (script, *modules) for path in planning.library_files(file, LIBRARY)}
+    return list(map(os.path.relpath, [script, *modules, *sorted(behind)]))
 
 
 def per_block(pattern, stages=("train", "regularise"), blocks=BLOCKS):

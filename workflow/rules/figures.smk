@@ -1,11 +1,9 @@
 rule figure:
     input:
         unpack(
-            lambda wildcards: {
-                table: f"{RESULTS}/tables/{table}.csv" for table in figures.tables_for(wildcards.figure)
-            }
+            lambda wildcards: {table: f"{RESULTS}/tables/{table}.csv" for table in figures.FIGURES[wildcards.figure]}
         ),
-        library=library("figures"),
+        library=lambda wildcards: library("figures", figures.module_of(wildcards.figure)),
     output:
         png=report(
             f"{RESULTS}/figures/{{figure}}.png",
@@ -14,6 +12,7 @@ rule figure:
             labels={"figure": "{figure}"},
         ),
         svg=f"{RESULTS}/figures/{{figure}}.svg",
+        caption=f"{RESULTS}/figures/{{figure}}.txt",
     log:
         f"{RESULTS}/logs/figures/{{figure}}.log",
     benchmark:
@@ -27,11 +26,15 @@ rule figure:
         mem_mb=by_networks(1000, 0.3),
         runtime=by_networks(10, 0.001),
     params:
-        style=config["figures"],
         settings={
+            **config["figures"],
             "search_steps": config["claims"]["search_steps"],
             "max_delay": MAX_DELAY,
+            "min_delay": config["task"]["min_delay"],
             "confidence": config["correlate"]["confidence"],
+            "log_every": config["train"]["log_every"],
+            "regularise_steps": config["regularise"]["steps"],
+            "spectrum": config["spectrum"],
             "boundaries": {
                 name: planning.boundaries(config["protocol_settings"][name], config["train"]["steps"])
                 for name in config["protocols"]
@@ -45,4 +48,4 @@ rule figure:
 
 rule figures:
     input:
-        expand(rules.figure.output, figure=figures.TABLES),
+        expand(rules.figure.output, figure=figures.FIGURES),

@@ -24,7 +24,7 @@ def of_jobs(patterns):
         *(path for rule in SINGLE for path in patterns(rule)),
         *(path for rule, *where in BLOCKWISE for pattern in patterns(rule) for path in per_block(pattern, *where)),
         *expand(patterns(rules.tables), table=JOINED),
-        *expand(patterns(rules.figure), figure=figures.TABLES),
+        *expand(patterns(rules.figure), figure=figures.FIGURES),
     ]
 
 

@@ -1,16 +1,19 @@
-"""Draw one figure from the tables it needs."""
+"""Draw one figure from the tables it needs, and write its caption."""
 
-from memrnn.core.files import load_table
+from memrnn.core.files import load_table, write_atomic
 from memrnn.core.jobs import log_to
-from memrnn.figures import COLUMNS, MAY_BE_EMPTY, draw, save, tables_for
+from memrnn.core.tables import TABLES, WITHOUT_ROWS
+from memrnn.figures import FIGURES
+from memrnn.figures.render import caption, draw, save
 
-name = snakemake.wildcards.figure
+name, settings = snakemake.wildcards.figure, snakemake.params.settings
 logger = log_to(snakemake.log[0], "figures")
 
 tables = {
-    table: load_table(snakemake.input[table], COLUMNS[table], may_be_empty=table in MAY_BE_EMPTY)
-    for table in tables_for(name)
+    table: load_table(snakemake.input[table], list(TABLES[table]), may_be_empty=table in WITHOUT_ROWS)
+    for table in FIGURES[name]
 }
-figure = draw(name, tables, snakemake.params.style, snakemake.params.settings)
-save(figure, snakemake.output.png, snakemake.output.svg, dpi=snakemake.params.style["dpi"])
+save(draw(name, tables, settings), snakemake.output.png, snakemake.output.svg, dpi=settings["dpi"])
+with write_atomic(snakemake.output.caption) as temporary:
+    temporary.write_text(caption(name, tables, settings))
 logger.info("%s: drawn from %s", name, ", ".join(f"{table} ({len(rows)} rows)" for table, rows in tables.items()))

@@ -61,11 +61,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "lib"))  # of th
 
 from settings import SETTINGS
 
-from memrnn import figures
 from memrnn.analysis.scores import POINT
 from memrnn.core.files import load_table, save_table, write_atomic
 from memrnn.core.stats import mean_interval
 from memrnn.core.tables import check_table
+from memrnn.figures import render, style
 from memrnn.run import config as configuration
 
 if TYPE_CHECKING:
@@ -384,8 +384,8 @@ def _pooled(panels: Sequence[Mapping[str, Any]], difference: pd.Series, margin: 
 
 def _panels(networks: pd.MultiIndex) -> list[tuple[str, str]]:
     """Cell and protocol of every panel, in the figures' order."""
-    cells = figures.ordered(networks.unique("cell"), figures.CELLS)
-    protocols = figures.ordered(networks.unique("curriculum"), figures.PROTOCOLS)
+    cells = style.ordered(networks.unique("cell"), style.CELLS)
+    protocols = style.ordered(networks.unique("curriculum"), style.PROTOCOLS)
     there = set(networks.droplevel("seed"))
     return [panel for panel in itertools.product(cells, protocols) if panel in there]
 
@@ -481,31 +481,31 @@ def _scale(row: Any) -> list[str]:
 def _panel_name(cell: str, curriculum: str) -> str:
     if cell == POOLED:
         return "pooled"
-    return f"{figures.CELLS.get(cell, cell)}, {figures.PROTOCOLS.get(curriculum, curriculum)}"
+    return style.panel_name(cell, curriculum)
 
 
-def draw(table: pd.DataFrame, style: Mapping[str, Any]) -> Drawing:
+def draw(table: pd.DataFrame, chosen: Mapping[str, Any]) -> Drawing:
     """Differences with intervals: a field per measure, in it a row per panel and the pooled one, a mark per setting.
 
     Args:
         table: rows of `compare`, of any number of settings.
-        style: context and palette (names of seaborn's).
+        chosen: context and palette (names of seaborn's).
     """
     import seaborn
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     panels = list(_of_one(table)[["cell", "curriculum"]].itertuples(index=False, name=None))
-    settings = figures.ordered(table.setting, NAMES)
-    looks = figures.looks(settings, NAMES, style["palette"])
-    base = seaborn.axes_style("ticks") | seaborn.plotting_context(style["context"])
+    settings = style.ordered(table.setting, NAMES)
+    looks = style.looks(settings, NAMES, chosen["palette"])
+    base = seaborn.axes_style("ticks") | seaborn.plotting_context(chosen["context"])
     with rc_context(base | {"axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": "medium"}):
-        figure = Figure(figsize=(figures.WIDTH, 1.4 + 0.72 * len(panels)), layout="constrained")
+        figure = Figure(figsize=(style.WIDTH, 1.4 + 0.72 * len(panels)), layout="constrained")
         fields = figure.subplots(2, 2, sharey=True)
         for axes, (measure, (label, margin, unit)) in zip(fields.flat, MEASURES.items(), strict=True):
-            axes.axvspan(-margin, margin, color=figures.QUIET, alpha=0.15, linewidth=0, label="margin of equivalence")
-            axes.axvline(0, color=figures.QUIET, linewidth=0.9)
-            axes.axhline(len(panels) - 1.5, color=figures.QUIET, linewidth=0.6, linestyle=":")
+            axes.axvspan(-margin, margin, color=style.QUIET, alpha=0.15, linewidth=0, label="margin of equivalence")
+            axes.axvline(0, color=style.QUIET, linewidth=0.9)
+            axes.axhline(len(panels) - 1.5, color=style.QUIET, linewidth=0.6, linestyle=":")
             rows = table[table.measure == measure].set_index(["setting", "cell", "curriculum"])
             for at, setting in enumerate(settings):
                 of_setting = rows.loc[setting].loc[panels]
@@ -520,9 +520,9 @@ def draw(table: pd.DataFrame, style: Mapping[str, Any]) -> Drawing:
                 )  # fmt: skip
             axes.set(title=label, xlabel=f"difference to exact ({unit})", ylim=(len(panels) - 0.5, -0.5))
             axes.set_yticks(range(len(panels)), [_panel_name(*panel) for panel in panels])
-        fields.flat[-1].plot([], [], color=figures.QUIET, linewidth=1.1, label="95 % interval")
-        fields.flat[-1].plot([], [], color=figures.QUIET, linewidth=2.8, label="90 % interval")
-        figures.legend(figure)
+        fields.flat[-1].plot([], [], color=style.QUIET, linewidth=1.1, label="95 % interval")
+        fields.flat[-1].plot([], [], color=style.QUIET, linewidth=2.8, label="90 % interval")
+        style.legend(figure)
         figure.draw_without_rendering()
     return figure
 
@@ -578,12 +578,12 @@ def report(folder: Path, configs: Mapping[str, Mapping[str, Any]]) -> None:
     others = [setting for setting in networks if setting != EXACT]
     table = pd.concat([compare(networks[EXACT], networks[setting], setting) for setting in others], ignore_index=True)
     text = markdown(table)
-    style = configs[EXACT]["figures"]
+    chosen = configs[EXACT]["figures"]
     save_table(folder / "equivalence.csv", table)
     with write_atomic(folder / "equivalence.md") as temporary:
         temporary.write_text(text)
     png, svg = folder / "equivalence.png", folder / "equivalence.svg"
-    figures.save(draw(table, style), png, svg, style["dpi"])
+    render.save(draw(table, chosen), png, svg, chosen["dpi"])
     print(text)
     print(f"written to {folder}: equivalence.csv, .md, .png, .svg")
 

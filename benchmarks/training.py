@@ -39,11 +39,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "lib"))  # of th
 
 from settings import SETTINGS as ENGINES
 
-from memrnn import figures
 from memrnn.core import streams
 from memrnn.core.files import save_json, save_table
 from memrnn.core.jobs import prepare_process
 from memrnn.data.images import ImageSet
+from memrnn.figures import render, style
 from memrnn.models import networks as nets
 from memrnn.models.networks import Networks
 from memrnn.run import provenance
@@ -279,7 +279,7 @@ def draw(name: str, table: pd.DataFrame, out: Path) -> None:
     ensemble, milliseconds = "networks × threads", "ms per step and network"
     table = table.sort_values(["threads", "networks"], kind="stable")
     table[ensemble] = table.networks.astype(str) + " × " + table.threads.astype(str)
-    table["cell"], table["where"] = table.cell.map(figures.CELLS), table["size"] + ", " + table.device
+    table["cell"], table["where"] = table.cell.map(style.CELLS), table["size"] + ", " + table.device
     # Three values of each, of which seaborn finds median and range.
     kept = ["setting", "cell", "where", ensemble, "varied", "value"]
     data = table.melt(kept, ["low_ms", "median_ms", "high_ms"], "which", milliseconds)
@@ -291,7 +291,7 @@ def draw(name: str, table: pd.DataFrame, out: Path) -> None:
             runs = table[ensemble].nunique()
             grid = seaborn.catplot(
                 **common, kind="point", x=milliseconds, y="setting", order=order, row="cell", col="where", hue=ensemble,
-                markers=list(figures.MARKERS * runs)[:runs], markersize=4, linestyle="none", err_kws={"linewidth": 1},
+                markers=list(style.MARKERS * runs)[:runs], markersize=4, linestyle="none", err_kws={"linewidth": 1},
                 dodge=0.6 if runs > 1 else False, sharex="col", aspect=1.4,
             )  # fmt: skip
             grid.set(xlim=(0, None), ylabel="").set_titles("{row_name}, {col_name}")
@@ -309,10 +309,10 @@ def draw(name: str, table: pd.DataFrame, out: Path) -> None:
                 hue_order=order, style="setting", markers=True, dashes=False, aspect=0.7,
                 facet_kws={"sharex": "col", "sharey": "row"},
             )  # fmt: skip
-            grid.set(xlim=(0, None), ylim=(0, None)).set_titles(f"{figures.CELLS[SCALED.cell]}, {{row_name}}")
+            grid.set(xlim=(0, None), ylim=(0, None)).set_titles(f"{style.CELLS[SCALED.cell]}, {{row_name}}")
             for (_, varied), panel in grid.axes_dict.items():
                 panel.set(xlabel=varied, xticks=sorted({0, *table.value[table.varied == varied]}))
-        figures.save(grid.figure, out / f"{name}.png", out / f"{name}.svg", dpi=200)
+        render.save(grid.figure, out / f"{name}.png", out / f"{name}.svg", dpi=200)
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ import yaml
 from conftest import snakemake
 from PIL import Image
 
+from memrnn import figures
 from memrnn.core import tables as contract
 from memrnn.core.files import load_json
 from memrnn.run import verify
@@ -23,10 +24,7 @@ from memrnn.run import verify
 SMOKE = ("--configfile", "config/smoke.yaml")
 CELLS, PROTOCOLS, SEEDS, LABELS = ("gru", "lstm"), ("vocu", "nacu"), (0, 1), range(10)
 DELAYS, BUDGETS, MODES = (1, 5, 20, 50, 100), (30, 100), ("control", "centroid", "slow_points")
-FIGURES = {
-    *("trial", "training", "extrapolation", "correlation", "budget", "backtrack", "formation", "regularisation"),
-    *("kinds", "portraits", "predictors"),
-}
+FIGURES = set(figures.FIGURES)
 # VoCu's boundaries 0, 8, 16, ..., 98 of 140 fall on these steps of 150, where checkpoints lie beside 0, 75 and 150.
 INTRODUCED = (0, 0, 9, 17, 28, 39, 51, 66, 84, 105)
 CHECKPOINTS = sorted({0, 75, 150, *INTRODUCED})
@@ -269,7 +267,7 @@ def test_one_trial_is_told_step_by_step(results):
 
 def test_every_figure_shows_something(results):
     files = {path.name for path in (results / "figures").iterdir()}
-    assert files == {f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
+    assert files == {f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg", "txt")}
     for name in FIGURES:
         with Image.open(results / "figures" / f"{name}.png") as image:
             pixels = np.asarray(image.convert("L"))

@@ -149,13 +149,14 @@ def caption(tables: Tables, settings: Settings) -> str:
     What tells best how long a class is remembered? Protocols are pooled.
     Bars are {style.percent(settings)} intervals over seeds.
 
-    Left: Spearman's rank correlation (rho) of each predictor with the lifetime, the delay at which accuracy has fallen
-    half-way to chance, and with the extrapolation score, the mean accuracy beyond T_max = {settings["max_delay"]}.
-    Signs are turned so that a positive rho is as expected: slower, less moved by noise, more accurate, with a longer
-    time constant. "Speed, relaxing" is the least speed on the noise-free way from the centroid while the class is read
-    out, and "noise-free lifetime" is how long that is, up to {spectrum["relaxation_steps"]} steps. Both hold part of the
-    outcome. "Speed, first steps" is the least speed of the first {spectrum["noise_steps"]} of those steps, which cannot
-    hold it. The grey band is the null predictor: accuracy at T_max, which needs no look at the dynamics.
+    Left: Spearman's rank correlation (rho) of each predictor with the lifetime, the delay at which accuracy has
+    fallen half-way to chance, and with the extrapolation score, the mean accuracy beyond T_max =
+    {settings["max_delay"]}. Signs are turned so that a positive rho is as expected: slower, less moved by noise, more
+    accurate, with a longer time constant. "Speed, relaxing" is the least speed on the noise-free way from the
+    centroid while the class is read out, and "noise-free lifetime" is how long that is, up to
+    {spectrum["relaxation_steps"]} steps. Both hold part of the outcome. "Speed, first steps" is the least speed of
+    the first {spectrum["noise_steps"]} of those steps, which cannot hold it. The grey band is the null predictor:
+    accuracy at T_max, which needs no look at the dynamics.
 
     Middle: the lifetimes of each network's classes are predicted by a straight line through the networks of all other
     seeds. The gain is how much smaller the error is than with the null predictor; 0.3 is a factor of 2. "+ noise" adds

@@ -435,7 +435,8 @@ def test_a_new_seed_adds_a_block_and_the_summaries(finished, edited):
     [
         ("downloads", {}, set()),  # the digits are not downloaded
         ("cifar", {}, set()),
-        ("figures", {"figure": 11, "provenance": 1, "all": 1}, FIGURES),
+        ("figures/style", {"figure": len(FIGURES), "provenance": 1, "all": 1}, FIGURES),
+        ("figures/budget", {"figure": 1, "provenance": 1, "all": 1}, {"budget"}),
         (
             "extrapolate",
             AFTER_NETWORKS | {"extrapolate_block": 6, "tables": 1, "figure": 8},

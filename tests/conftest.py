@@ -46,7 +46,15 @@ EXPECTED_SKIPS = {
 UNEXPECTED: list[str] = []
 
 
+# What `make check` runs: folders and files whose tests know their answer and take well under a second each.
+QUICK = ("core", "data", "models", "tasks", "analysis", "run", "test_architecture.py", "test_docs.py")
+SLOW_FIXTURES = {"smoke_run"}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if not SLOW_FIXTURES & {*item.fixturenames} and {item.path.name, item.path.parent.name} & {*QUICK}:
+            item.add_marker("quick")
     order = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.name, len(LONGEST)))
 

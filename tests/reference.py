@@ -6,7 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memrnn.models.cell import Cell
+from memrnn.data.images import ImageSet
+from memrnn.models.cell import Cell, State
+from memrnn.models.networks import Networks
+from memrnn.training.engine import Penalty
+from memrnn.training.known import Known
+from memrnn.training.regularise import penalty_of_modes
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -37,6 +42,13 @@ def plain_speed(cell: str, weights: dict[str, np.ndarray], state: list[np.ndarra
     if cell == "lstm":
         squared += ((np.tanh(after[1]) - np.tanh(state[1])) ** 2).sum()
     return float(np.sqrt(squared))
+
+
+def slowing(networks: Networks, images: ImageSet, points: State, *strengths: float, draws: int = 2) -> Penalty:
+    """The penalty on the speed at points, for as many modes of the networks as there are strengths."""
+    known = Known(networks, images, points, points, relaxed_steps=1)
+    speed = {"penalty": "speed", "at": "points", "noise_draws": draws}
+    return penalty_of_modes({str(n): speed | {"strength": each} for n, each in enumerate(strengths)}, known)
 
 
 class Leaky(Cell):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from reference import same
+from reference import same, slowing
 from torch import Tensor
 
 from memrnn.core import streams
@@ -21,6 +21,7 @@ from memrnn.dynamics.portraits import portrait
 from memrnn.dynamics.spectrum import examine
 from memrnn.models import fronts
 from memrnn.models import networks as nets
+from memrnn.models.cell import State
 from memrnn.models.fronts import Convnet, Front, Pixels, effective
 from memrnn.models.networks import Networks
 from memrnn.tasks.delayed_classification import draw, example, held_input, inputs, mean_input
@@ -28,7 +29,9 @@ from memrnn.tasks.forward import forward
 from memrnn.tasks.protocols import Schedule, Stage
 from memrnn.training import train
 from memrnn.training.engine import Engine, Update
-from memrnn.training.regularise import in_modes, speed_penalty
+from memrnn.training.known import Known
+from memrnn.training.penalties import PENALTIES
+from memrnn.training.regularise import in_modes
 
 SHAPE, CLASSES, UNITS, SEEDS = (6, 9, 3), 3, 7, (4, 9)
 PIXELS = 6 * 9 * 3
@@ -249,7 +252,7 @@ def update_of(start: Networks, images: ImageSet, engine: Engine = EXACT, penalty
 def test_adam_moves_effective_filters_at_the_published_rate(images, regularised):
     """A first step of Adam is lr long in what is stored: lr / sqrt(channels * filters) in what is used."""
     start, rate = networks_of(scale=2.0), 1e-3
-    penalty = speed_penalty((random(2, CLASSES, UNITS) / 3,), [0.5] * 2, 2, MEAN, STD) if regularised else None
+    penalty = slowing(start, images, (random(2, CLASSES, UNITS) / 3,), 0.5) if regularised else None
     update = update_of(start, images, penalty=penalty, rate=rate)
     update(FULL)
     for name, channels, filters in (("front.filters0", 3, 5), ("front.filters1", 5, 6)):
@@ -259,15 +262,20 @@ def test_adam_moves_effective_filters_at_the_published_rate(images, regularised)
     assert moved.abs().median().item() == pytest.approx(rate, rel=1e-2)
 
 
-def test_the_penalty_reaches_the_front_end_and_is_the_mean_over_its_noise():
+def speed_at(networks: Networks, images: ImageSet, points: State) -> Tensor:
+    """The penalty on the speed, (networks,)."""
+    penalty = PENALTIES["speed"](Known(networks, images, points, points, 1), at="points", noise_draws=2)
+    return penalty(networks, None, None, [streams.generator(seed, "p") for seed in networks.seeds])
+
+
+def test_the_penalty_reaches_the_front_end_and_is_the_mean_over_its_noise(images):
     """Gradients flow through noise frames into the front end, which is a part of what makes a point fast."""
     networks = leaves(networks_of(scale=2.0).to(torch.float64))
     points = (random(2, CLASSES, UNITS).double() / 3,)
-    penalty = speed_penalty(points, [0.5, 0.25], 2, MEAN, STD)
-    found = penalty(networks, [streams.generator(seed, "p") for seed in SEEDS])
+    found = speed_at(networks, images, points)
     found.sum().backward()
     assert all(networks.parameters[name].grad.abs().max() > 0 for name in FRONT.parameter_names)
-    for network, (seed, strength) in enumerate(zip(SEEDS, (0.5, 0.25), strict=True)):
+    for network, seed in enumerate(SEEDS):
         noise = torch.empty(CLASSES * 2, PIXELS, dtype=torch.float64)
         noise.normal_(MEAN, STD, generator=streams.generator(seed, "p"))
         features = layers_of(networks, network)(noise.unflatten(1, SHAPE).permute(0, 3, 1, 2))
@@ -275,12 +283,12 @@ def test_the_penalty_reaches_the_front_end_and_is_the_mean_over_its_noise():
         one = networks.only(network)
         h = points[0][network : network + 1].repeat_interleave(2, 1)
         (after,) = one.step((h,), x.unsqueeze(0))
-        assert found[network].item() == pytest.approx(strength * (after - h).square().sum().item(), rel=1e-10)
+        assert found[network].item() == pytest.approx((after - h).square().sum().item(), rel=1e-10)
 
 
 @pytest.mark.parametrize("engine", [EXACT, FAST], ids=["float32, own frames", "bfloat16, shared frames"])
 def test_an_interrupted_training_goes_on_as_if_it_never_was(images, tmp_path, engine, one_thread):
-    def stop(networks: Networks, generators: list) -> Tensor:
+    def stop(networks: Networks, *_) -> Tensor:
         stop.calls += torch.is_grad_enabled()
         if stop.calls == stop.at:
             raise KeyboardInterrupt
@@ -372,7 +380,6 @@ def stages(networks: Networks, images: ImageSet, cell: str) -> list:
     checkpoints = [backtrack.Checkpoint(0, 2, networks), backtrack.Checkpoint(5, 3, networks)]
     means = [mean_input(networks, images)] * 2
     followed = backtrack.follow(checkpoints, found[-1], lambda n, s: descend(n, means[0], s, [2], 1e-2, 9, 1.0)[0])
-    generators = [streams.generator(seed, "p") for seed in networks.seeds]
     settings = {
         "search_steps": 6, "near_unit": 0.05, "newton_steps": 5, "newton_speed": 1e-9, "newton_distance": 1.0,
         "relaxation_steps": 4, "noise_trials": 3, "noise_steps": 3,
@@ -385,7 +392,7 @@ def stages(networks: Networks, images: ImageSet, cell: str) -> list:
         backtrack.confusions(checkpoints, images, [0, 0, 3], 8, 2, 6),
         examine(networks, images, found[-1], start.state, **settings),
         portrait(networks, images, found[-1], start.state, 5, 2),
-        speed_penalty(found[-1], [0.5] * 2, 2, MEAN, STD)(networks, generators),
+        speed_at(networks, images, found[-1]),
     ]  # fmt: skip
 
 
@@ -479,8 +486,7 @@ def test_a_convolutional_network_goes_through_every_stage(cell, images, tmp_path
     assert (kinds.relaxation_speed <= found.start_speed * (1 + 1e-5)).all()
 
     both = in_modes(trained, ["control", "slow_points"])
-    slowed = tuple(torch.cat([part, part]) for part in points)
-    penalty = speed_penalty(slowed, [0.0, 0.0, 0.1, 0.1], 5, MEAN, STD)
+    penalty = slowing(trained, images, points, 0.0, 0.1, draws=5)
     on = dataclasses.replace(plan, steps=40, learning_rate=1e-2, checkpoints=(0, 40), stream="regularise")
     after, rows = train.run(both, images, on, fast, tmp_path / "r", "one", LOGGER, penalty)
     assert after.phases == ("control", "control", "slow_points", "slow_points")

@@ -22,6 +22,7 @@ from memrnn.run import config
 from memrnn.tasks import protocols
 from memrnn.tasks.protocols import step_of
 from memrnn.training import engine
+from memrnn.training.penalties import PENALTIES
 
 ROOT = Path(__file__).parents[2]
 SCHEMA_PATH = ROOT / "workflow/schemas/config.schema.yaml"
@@ -88,7 +89,9 @@ PAPER = {  # what the paper says of each data set; where its two agree, once
         "protocol_settings.vocu": {"starts": [0, 8, 16, 26, 36, 48, 62, 78, 98], "out_of": 140},
         "protocol_settings.decu": {"starts": [0, 20, 30, 40, 50, 60, 70, 80], "out_of": 140},
         "protocol_settings.recu": {"starts": [0, 20, 30, 40, 60], "out_of": 140},
-        "regularise": {"steps": 5000, "batch": 128, "learning_rate": 1e-5, "strength": 1e-3},
+        "regularise": {"steps": 5000, "batch": 128, "learning_rate": 1e-5},
+        "mode_settings.centroid": {"strength": 1e-3},
+        "mode_settings.slow_points": {"strength": 1e-3},
         "engine": {"precision": "bfloat16", "shared_frames": 64},  # not the paper's; docs/engine.md
     },
     "paper_cifar10.yaml": {
@@ -100,7 +103,9 @@ PAPER = {  # what the paper says of each data set; where its two agree, once
         "protocol_settings.vocu": {"starts": list(range(0, 270, 30)), "out_of": 300},
         "protocol_settings.decu": {"starts": [0, 100, 120, 140, 160, 180, 200, 220], "out_of": 300},
         "protocol_settings.recu": {"starts": [0, 20, 30, 40, 60], "out_of": 300},
-        "regularise": {"steps": 5000, "batch": 64, "learning_rate": 1e-4, "strength": 1e-2},
+        "regularise": {"steps": 5000, "batch": 64, "learning_rate": 1e-4},
+        "mode_settings.centroid": {"strength": 1e-2},
+        "mode_settings.slow_points": {"strength": 1e-2},
         "engine": {"precision": "float32", "shared_frames": None},
     },
 }
@@ -114,7 +119,10 @@ BOTH = {
     "slow_points": {"noise_steps": 14, "learning_rate": 1e-3},
     "slow_points.noise_scale": pytest.approx(1 / 3),
     "slow_points.learning_rate_drop": {"step": 40_000, "factor": 0.1},
-    "regularise": {"modes": ["control", "centroid", "slow_points"], "noise_draws": 10, "search_steps": 100_000},
+    "regularise": {"modes": ["control", "centroid", "slow_points"], "search_steps": 100_000},
+    "mode_settings.control": {},
+    "mode_settings.centroid": {"penalty": "speed", "at": "centroids", "noise_draws": 10},
+    "mode_settings.slow_points": {"penalty": "speed", "at": "points", "noise_draws": 10},
     "claims.search_steps": 100_000,
 }
 
@@ -150,6 +158,7 @@ def test_the_schema_names_what_the_registries_hold():
     ):
         assert set(names) == set(protocols.PROTOCOLS)
     assert set(section["protocol_settings"]["properties"]) == set(protocols.PROTOCOLS)
+    assert set(config.penalty_settings()) == set(PENALTIES)
     assert set(section["dataset"]["properties"]["source"]["enum"]) == set(dataset.SOURCES) == set(sources.CLASSES)
     assert set(section["engine"]["properties"]["precision"]["enum"]) == set(engine.PRECISIONS)
 
@@ -165,7 +174,7 @@ def test_boundaries_are_checked_at_the_steps_where_training_places_them():
 
 def objects(schema: dict, path: str = "") -> list[tuple[str, dict]]:
     """Every object of the schema with its dotted path."""
-    if schema["type"] != "object":
+    if schema["type"] != "object" or "properties" not in schema:
         return []
     inner = [
         found
@@ -177,9 +186,7 @@ def objects(schema: dict, path: str = "") -> list[tuple[str, dict]]:
 
 
 def test_every_key_of_the_schema_is_described_required_and_typed():
-    found = objects(SCHEMA)
-    assert len(found) == 23  # the whole, 15 sections, 4 protocols, 2 learning-rate drops and a front end
-    for path, schema in found:
+    for path, schema in objects(SCHEMA):
         assert schema["additionalProperties"] is False, path
         assert set(schema["required"]) == set(schema["properties"]), path
         for name, part in schema["properties"].items():
@@ -293,19 +300,28 @@ REFUSED = [
     ("slow_points.search_steps", [], r"slow_points\.search_steps: found \[\]"),
     ("slow_points.learning_rate", 0, r"slow_points\.learning_rate: found 0"),
     ("slow_points.learning_rate_drop.step", 0.5, r"slow_points\.learning_rate_drop\.step: found 0\.5"),
-    (
-        "regularise.modes",
-        ["control", "none"],
-        r"regularise\.modes\[1\]: found 'none'.*one of control, centroid, slow_points",
-    ),
+    ("regularise.modes", ["control", 3], r"regularise\.modes\[1\]: found 3; allowed: text"),
     (
         "regularise.modes",
         ["control", "centroid", "centroid"],
         r"regularise\.modes: found .*'centroid' \(text\) more than once",
     ),
     ("regularise.protocols", ["vocu", "vocu"], r"regularise\.protocols: found .*'vocu' \(text\) more than once"),
-    ("regularise.strength", 0, r"regularise\.strength: found 0; allowed: a number, above 0"),
-    ("regularise.noise_draws", 0, r"regularise\.noise_draws: found 0"),
+    ("mode_settings.centroid.strength", 0, r"mode_settings\.centroid\.strength: found 0; allowed: a number, above 0"),
+    ("mode_settings.centroid.strength", MISSING, r"mode_settings\.centroid\.strength: missing; allowed: a number"),
+    ("mode_settings.centroid.noise_draws", 0, r"mode_settings\.centroid\.noise_draws: found 0"),
+    ("mode_settings.centroid.at", "here", r"mode_settings\.centroid\.at: found 'here' .*one of centroids, points"),
+    ("mode_settings.centroid.penalty", "sped", r"mode_settings\.centroid\.penalty: found 'sped' .*one of .*, speed"),
+    ("mode_settings.centroid.penalty", [], r"mode_settings\.centroid\.penalty: found \[\]; allowed: one of"),
+    (
+        "mode_settings.mine",
+        {"penalty": "activity", "strength": 1.0, "at": "points"},
+        r"mode_settings\.mine\.at: unknown key; allowed: penalty, strength",
+    ),
+    ("mode_settings.mine", {"strength": 1.0}, r"mode_settings\.mine\.strength: unknown key"),
+    ("mode_settings.mine", 1, r"mode_settings\.mine: found 1; allowed: a section of keys"),
+    ("mode_settings.a b", {}, r"mode_settings: found 'a b' .*letters, digits and _"),
+    ("mode_settings", [], r"mode_settings: found \[\]; allowed: a section of keys"),
     ("correlate.resamples", 99, r"correlate\.resamples: found 99"),
     ("correlate.confidence", 1, r"correlate\.confidence: found 1; allowed: a number, above 0, below 1"),
     ("correlate.learned_accuracy", 2, r"correlate\.learned_accuracy: found 2"),
@@ -475,6 +491,13 @@ REFUSED = [
         ["control"],
         r"regularise\.modes: found \['control'\]; .*at least one of centroid, slow_points",
     ),
+    ("regularise.modes", ["control", "none"], r"regularise\.modes: found 'none' .*keys of mode_settings, control, cen"),
+    (
+        "mode_settings.control",
+        {"penalty": "activity", "strength": 1.0},
+        r"mode_settings\.control: found .*; allowed: \{\}",
+    ),
+    ("mode_settings.trained", {}, r"mode_settings\.trained: found \{\}; allowed: another name"),
     ("regularise.modes", [], r"regularise\.modes: found \[\]; .*make regularise\.protocols an empty list"),
 ]
 
@@ -580,6 +603,11 @@ def test_all_problems_are_told_at_once_and_good_parts_are_still_compared():
         [("regularise.protocols", [])],
         [("regularise.protocols", []), ("regularise.modes", [])],
         [("regularise.modes", ["slow_points", "control"])],
+        [
+            ("mode_settings.weak", {"penalty": "activity", "strength": 1e-4}),
+            ("mode_settings.strong", {"penalty": "activity", "strength": 1}),
+            ("regularise.modes", ["control", "weak", "strong"]),
+        ],
         [("train.learning_rate_drop.start", 140)],
         [("engine.shared_frames", 20), ("engine.precision", "bfloat16")],  # as many as a trial has steps
         [("engine.shared_frames", 640)],  # as many as all trials have

@@ -63,7 +63,7 @@ def updates(
     return kind(start, images, Engine(torch.device(device), products, shared), "train", **settings)
 
 
-def noisy_penalty(networks: Networks, generators: list[torch.Generator]) -> Tensor:
+def noisy_penalty(networks: Networks, batch, hidden, generators: list[torch.Generator]) -> Tensor:
     noise = torch.stack([torch.rand(UNITS, 11, generator=each, device=each.device) for each in generators])
     return 0.01 * (noise * networks.readout).square().sum((1, 2))
 

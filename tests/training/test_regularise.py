@@ -1,4 +1,4 @@
-"""Training on with slow points slowed: the penalty, its modes, and what it does."""
+"""Training on in several modes side by side: what a mode trains, and what it leaves to the others."""
 
 import itertools
 import logging
@@ -8,27 +8,27 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from reference import plain_step
-from torch import Tensor
+from test_penalties import ALL
 
-from memrnn.core import streams
 from memrnn.core.files import save_arrays
 from memrnn.data.images import ImageSet
+from memrnn.dynamics.points import stored
 from memrnn.models.cell import speed
-from memrnn.models.networks import Networks, from_parameters, initial
+from memrnn.models.networks import Networks, initial
 from memrnn.tasks.delayed_classification import held_input
 from memrnn.tasks.protocols import Schedule, Stage
 from memrnn.training import train
 from memrnn.training.engine import Engine
-from memrnn.training.regularise import MODES, in_modes, points_of_modes, speed_penalty
+from memrnn.training.known import Known
+from memrnn.training.regularise import in_modes, penalty_of_modes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 PARTS = {"gru": 1, "lstm": 2}
 CLASSES, PIXELS, UNITS = 3, 5, 8
 SEEDS = (2, 5)
-ALL_MODES = ("control", "centroid", "slow_points")
 LOGGER = logging.getLogger("test_regularise")
+BOTH = pytest.mark.parametrize("cell", ["gru", "lstm"])
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +44,11 @@ def networks_of(cell: str, seeds: tuple[int, ...] = SEEDS) -> Networks:
     return initial(cell, seeds, PIXELS + 1, UNITS, CLASSES + 1)
 
 
-def points_for(cell: str, networks: int, scale: float = 0.5) -> tuple[Tensor, ...]:
+def known_of(networks: Networks, images: ImageSet) -> Known:
     generator = torch.Generator().manual_seed(6)
-    return tuple(scale * torch.randn(networks, CLASSES, UNITS, generator=generator) for _ in range(PARTS[cell]))
+    shape = (PARTS[networks.cell.name], len(networks.seeds), CLASSES, UNITS)
+    centroids, points = (tuple(torch.randn(shape, generator=generator) / 2) for _ in range(2))
+    return Known(networks, images, centroids, points, relaxed_steps=3)
 
 
 def plan(steps: int, stream: str = "regularise", rate: float = 1e-2) -> train.Plan:
@@ -68,82 +70,18 @@ def run(
     return train.run(start, images, plan(**settings), engine, folder, "f", LOGGER, penalty)
 
 
-# ------------------------------------------------------------------------------------------------------- the penalty
+def run_modes(
+    trained: Networks, images: ImageSet, folder: Path, modes: dict[str, dict], engine=EXACT, **settings
+) -> tuple[Networks, pd.DataFrame]:
+    penalty = penalty_of_modes(modes, known_of(trained, images))
+    return run(in_modes(trained, list(modes)), images, folder, penalty, engine, **settings)
 
 
-def plain_squared_speed(cell: str, weights: dict[str, np.ndarray], state: list[np.ndarray], x: np.ndarray) -> float:
-    """S^2 of one state of one network, in float64, as sections 3 and 7 of the science define it."""
-    after = plain_step(cell, weights, state, x)
-    squared = ((after[0] - state[0]) ** 2).sum()
-    if cell == "lstm":
-        squared += ((np.tanh(after[1]) - np.tanh(state[1])) ** 2).sum()
-    return float(squared)
-
-
-@pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_the_penalty_is_a_sum_over_classes_and_draws(cell):
-    networks, points, draws = networks_of(cell), points_for(cell, 2), 4
-    mean, std, strengths = 0.3, 0.7, [0.25, 2.0]
-    networks.weights.inputs[:, -1] = 100  # a trigger would be seen
-    found = speed_penalty(points, strengths, draws, mean, std)(networks, [streams.generator(s, "p") for s in SEEDS])
-    for network, seed in enumerate(SEEDS):
-        weights = {name: values[network].double().numpy() for name, values in networks.parameters.items()}
-        noise = torch.empty(CLASSES * draws, PIXELS).normal_(mean, std, generator=streams.generator(seed, "p"))
-        expected = 0.0
-        for number, (label, _) in enumerate(itertools.product(range(CLASSES), range(draws))):
-            state = [part[network, label].double().numpy() for part in points]
-            expected += plain_squared_speed(cell, weights, state, np.append(noise[number].double().numpy(), 0.0))
-        assert found[network].item() == pytest.approx(strengths[network] * expected, rel=1e-5)
-
-
-def test_the_noise_has_its_mean_and_its_full_width():
-    """With one unit per pixel that passes its input through, S^2 at 0 is the square of the input's candidate."""
-    networks = networks_of("gru", (0,))
-    for values in networks.parameters.values():
-        values.zero_()
-    # z = 1 and n = tanh(0.01 x), so that S^2 = sum of (0.01 x)^2 to a part in a thousand
-    networks.weights.bias[0, :UNITS] = 30
-    networks.weights.inputs[0, :PIXELS, 2 * UNITS :] = 0.01 * torch.eye(PIXELS, UNITS)
-    draws, mean, std = 4000, 0.4, 1.5
-    penalty = speed_penalty((torch.zeros(1, CLASSES, UNITS),), [1.0], draws, mean, std)
-    found = penalty(networks, [streams.generator(1, "p")]).item()
-    assert found / (draws * CLASSES * PIXELS) == pytest.approx(1e-4 * (mean**2 + std**2), rel=0.02)
-
-
-def test_every_draw_is_another_and_every_call_too():
-    networks, points = networks_of("gru"), points_for("gru", 2)
-    generators = [streams.generator(seed, "p") for seed in SEEDS]
-    single = speed_penalty(points, [1.0, 1.0], 1, 0.3, 0.7)
-    first, second = single(networks, generators), single(networks, generators)
-    assert (first != second).all()
-    still = speed_penalty(points, [1.0, 1.0], 1, 0.3, 0.0)(networks, generators)
-    tenfold = speed_penalty(points, [1.0, 1.0], 10, 0.3, 0.0)(networks, generators)
-    assert torch.allclose(tenfold, 10 * still)
-    x = held_input(networks, 0.3)
-    assert torch.allclose(still, speed(networks.cell, networks.weights, points, x).square().sum(1))
-
-
-@pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_the_gradient_goes_to_the_weights_and_not_to_the_points(cell):
-    values = {name: v.requires_grad_() for name, v in networks_of(cell).parameters.items()}
-    networks = from_parameters(cell, values, SEEDS, ["centroid"] * 2)
-    points = points_for(cell, 2)
-    before = [part.clone() for part in points]
-    penalty = speed_penalty(points, [0.5, 0.0], 3, 0.3, 0.7)
-    penalty(networks, [streams.generator(seed, "p") for seed in SEEDS]).sum().backward()
-    for name in ("inputs", "recurrent", "bias"):
-        gradient = values[name].grad
-        assert gradient[0].abs().max() > 0
-        assert (gradient[1] == 0).all()  # strength 0: nothing is punished
-    assert values["readout"].grad is None
-    assert all(torch.equal(part, kept) and part.grad is None for part, kept in zip(points, before, strict=True))
+def slowed(strength: float, at: str = "centroids") -> dict:
+    return {"penalty": "speed", "strength": strength, "at": at, "noise_draws": 3}
 
 
 # --------------------------------------------------------------------------------------------------------- the modes
-
-
-def test_the_registry_holds_the_modes_of_the_paper():
-    assert MODES == {"control": None, "centroid": "centroid", "slow_points": "points"}
 
 
 def test_every_network_once_per_mode():
@@ -156,7 +94,7 @@ def test_every_network_once_per_mode():
         assert torch.equal(both.parameters[name], torch.cat([values, values]))
 
 
-def stored_points(path: Path, cell: str, budgets=(10, 20)) -> dict[str, Tensor]:
+def stored_points(path: Path, cell: str, budgets=(10, 20)) -> None:
     arrays = {}
     for part in range(PARTS[cell]):
         arrays[f"centroid.{part}"] = torch.full((2, CLASSES, UNITS), 1.0 + part)
@@ -164,22 +102,15 @@ def stored_points(path: Path, cell: str, budgets=(10, 20)) -> dict[str, Tensor]:
             [torch.full((2, CLASSES, UNITS), float(budget + part)) for budget in budgets]
         )
     save_arrays(path, arrays, {"seeds": list(SEEDS), "search_steps": list(budgets)})
-    return arrays
 
 
-@pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_points_stand_in_the_order_of_the_networks(tmp_path, cell):
+@BOTH
+def test_points_are_those_of_the_budget(tmp_path, cell):
     stored_points(tmp_path / "p", cell)
-    for modes in itertools.permutations(ALL_MODES):
-        found = points_of_modes(tmp_path / "p", modes, 20, SEEDS)
-        assert len(found) == PARTS[cell]
-        for part, values in enumerate(found):
-            assert values.shape == (6, CLASSES, UNITS)
-            expected = {"control": 0.0, "centroid": 1.0 + part, "slow_points": 20.0 + part}
-            for network, phase in enumerate(in_modes(networks_of(cell), modes).phases):
-                assert (values[network] == expected[phase]).all()
-    (first, *_) = points_of_modes(tmp_path / "p", ["slow_points"], 10, SEEDS)
-    assert (first == 10).all()
+    for budget in (10, 20):
+        points, centroids = stored(tmp_path / "p", budget, SEEDS)
+        assert [part.unique().tolist() for part in points] == [[budget + part] for part in range(PARTS[cell])]
+        assert [part.unique().tolist() for part in centroids] == [[1 + part] for part in range(PARTS[cell])]
 
 
 @pytest.mark.parametrize(
@@ -194,47 +125,66 @@ def test_points_stand_in_the_order_of_the_networks(tmp_path, cell):
 def test_points_of_others_are_refused(tmp_path, budget, seeds, message):
     stored_points(tmp_path / "points.safetensors", "gru")
     with pytest.raises(ValueError, match=message) as caught:
-        points_of_modes(tmp_path / "points.safetensors", ALL_MODES, budget, seeds)
+        stored(tmp_path / "points.safetensors", budget, seeds)
     assert "points.safetensors: " in str(caught.value)
 
 
 def test_points_of_no_file_are_refused(tmp_path):
     with pytest.raises(ValueError, match="no such file"):
-        points_of_modes(tmp_path / "points.safetensors", ALL_MODES, 20, SEEDS)
+        stored(tmp_path / "points.safetensors", 20, SEEDS)
 
 
 # ------------------------------------------------------------------------------------------------------- the training
 
+MODES = {
+    "control": {},
+    "slow_points": slowed(0.1, "points"),
+    "weak": {"penalty": "activity", "strength": 0.1},
+    "centroid": slowed(0.1),
+    "strong": {"penalty": "activity", "strength": 1.0},
+}
+
 
 @BOTH_ENGINES
-@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@BOTH
 def test_control_is_training_without_a_penalty(cell, images, tmp_path, engine):
-    start = in_modes(networks_of(cell), ["control", "centroid"])
-    penalty = speed_penalty(points_for(cell, 4), [0.0, 0.0, 0.1, 0.1], 3, images.mean, images.std)
-    regularised, _ = run(start, images, tmp_path / "with", penalty, engine, steps=6)
+    trained = networks_of(cell)
+    found, _ = run_modes(trained, images, tmp_path / "with", MODES, engine, steps=6)
+    start = in_modes(trained, list(MODES))
     plain, _ = run(start, images, tmp_path / "without", engine=engine, steps=6)
     for name, values in plain.parameters.items():
-        assert torch.equal(regularised.parameters[name][:2], values[:2]), name
-        assert not torch.allclose(regularised.parameters[name][2:], values[2:], atol=1e-6), name
+        assert torch.equal(found.parameters[name][:2], values[:2]), name
         assert not torch.equal(values, start.parameters[name]), name
+        by_mode = found.parameters[name].unflatten(0, (len(MODES), 2))
+        for one, other in itertools.combinations(by_mode, 2):
+            assert not torch.allclose(one, other, atol=1e-6), name
 
 
 @BOTH_ENGINES
-@pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_modes_of_a_network_meet_the_same_trials(cell, images, tmp_path, engine):
-    """With strength 0 everywhere the modes cannot differ; another seed must."""
-    start = in_modes(networks_of(cell), ALL_MODES)
-    penalty = speed_penalty(points_for(cell, 6), [0.0] * 6, 3, images.mean, images.std)
-    trained, rows = run(start, images, tmp_path, penalty, engine, steps=6)
+@BOTH
+def test_a_mode_is_the_same_in_any_company(cell, images, tmp_path, engine):
+    trained = networks_of(cell)
+    together, rows = run_modes(trained, images, tmp_path / "all", MODES, engine, steps=6)
+    rows = rows.set_index(["phase", "seed", "step"]).sort_index()
+    for place, (mode, settings) in enumerate(MODES.items()):
+        alone, own = run_modes(trained, images, tmp_path / mode, {mode: settings}, engine, steps=6)
+        for name, values in alone.parameters.items():
+            torch.testing.assert_close(values, together.parameters[name][2 * place : 2 * place + 2], atol=1e-5, rtol=0)
+        own = own.set_index(["phase", "seed", "step"]).sort_index()
+        pd.testing.assert_frame_equal(own, rows.loc[[mode]], atol=1e-4)
+
+
+@ALL
+@BOTH
+def test_strength_0_is_control(cell, images, tmp_path, name, settings):
+    modes = {"control": {}, "nothing": {"penalty": name, "strength": 0.0, **settings}}
+    trained, rows = run_modes(networks_of(cell), images, tmp_path, modes, steps=4)
     for values in trained.parameters.values():
-        by_mode = values.unflatten(0, (3, 2))
-        assert torch.allclose(by_mode, by_mode[:1].expand_as(by_mode), atol=1e-6)
+        torch.testing.assert_close(values[:2], values[2:], atol=1e-6, rtol=0)
         assert not torch.allclose(values[0], values[1], atol=1e-3)
     assert (rows.penalty == 0).all()
-    measured = ["loss", "response_accuracy", "null_accuracy"]
-    last = rows[rows.step == 6].set_index(["phase", "seed"])[measured]
-    for phase in ALL_MODES[1:]:
-        assert np.allclose(last.loc["control"], last.loc[phase], atol=1e-5)
+    last = rows[rows.step == 4].set_index(["phase", "seed"])[["loss", "response_accuracy", "null_accuracy"]]
+    assert np.allclose(last.loc["control"], last.loc["nothing"], atol=1e-5)
 
 
 def test_regularisation_draws_other_trials_than_training(images, tmp_path):
@@ -244,20 +194,36 @@ def test_regularisation_draws_other_trials_than_training(images, tmp_path):
     assert not torch.equal(one.weights.inputs, other.weights.inputs)
 
 
-@pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_the_penalty_slows_the_points(cell, images, tmp_path):
-    trained, rows = run(networks_of(cell), images, tmp_path / "train", steps=60, stream="train", rate=2e-2)
+def trained_of(cell: str, images: ImageSet, folder: Path) -> Networks:
+    trained, rows = run(networks_of(cell), images, folder, steps=60, stream="train", rate=2e-2)
     assert rows[rows.step == 60].loss.max() < rows[rows.step == 0].loss.min()
-    points = points_for(cell, 2)
-    start = in_modes(trained, ["control", "centroid"])
-    both = tuple(torch.cat([part, part]) for part in points)
-    penalty = speed_penalty(both, [0.0, 0.0, 1e-2, 1e-2], 10, images.mean, images.std)
-    after, rows = run(start, images, tmp_path / "regularise", penalty, steps=60)
-    x = held_input(start, images.mean)
-    slow = speed(after.cell, after.weights, both, x).unflatten(0, (2, 2))
+    return trained
+
+
+@BOTH
+def test_the_penalty_slows_the_points(cell, images, tmp_path):
+    trained = trained_of(cell, images, tmp_path / "train")
+    modes = {"control": {}, "centroid": slowed(1e-2) | {"noise_draws": 10}}
+    after, rows = run_modes(trained, images, tmp_path / "regularise", modes, steps=60)
+    both = tuple(torch.cat([part, part]) for part in known_of(trained, images).centroids)
+    slow = speed(after.cell, after.weights, both, held_input(after, images.mean)).unflatten(0, (2, 2))
     assert (slow[1] < 0.7 * slow[0]).all()
     rows = rows.set_index(["phase", "step", "seed"]).sort_index()
     assert (rows.penalty["control"] == 0).all()
     assert (rows.penalty["centroid", 60] < 0.5 * rows.penalty["centroid", 0]).all()
     # The table's loss is the task's alone; the penalty stands beside it.
     assert np.allclose(rows.loss["control", 0], rows.loss["centroid", 0])
+
+
+@BOTH
+def test_activity_falls_with_its_penalty_the_more_the_stronger(cell, images, tmp_path):
+    trained = trained_of(cell, images, tmp_path / "train")
+    modes = {"control": {}} | {str(lam): {"penalty": "activity", "strength": lam} for lam in (0.1, 1.0)}
+    after, rows = run_modes(trained, images, tmp_path / "regularise", modes, steps=60)
+    generator = torch.Generator().manual_seed(1)
+    x = images.mean + images.std * torch.randn(1, 8, 50, PIXELS, generator=generator)
+    x = torch.cat([x, torch.zeros(1, 8, 50, 1)], -1).expand(len(after.seeds), -1, -1, -1)
+    activity = after.cell.sequence(after.weights, x).square().mean((1, 2, 3)).unflatten(0, (3, 2))
+    assert (activity[1] < 0.8 * activity[0]).all() and (activity[2] < 0.8 * activity[1]).all()
+    rows = rows.set_index(["phase", "step", "seed"]).sort_index()
+    assert np.allclose(rows.penalty["1.0", 0], 10 * rows.penalty["0.1", 0])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from reference import Breaking, Leaky, same
+from reference import Breaking, Leaky, same, slowing
 from torch import Tensor
 
 from memrnn.core import streams
@@ -25,7 +25,6 @@ from memrnn.tasks import delayed_classification as trials
 from memrnn.tasks.protocols import Schedule, Stage
 from memrnn.training import engine, train
 from memrnn.training.engine import Engine
-from memrnn.training.regularise import speed_penalty
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -81,7 +80,7 @@ class Weighed:
     def __init__(self, fail_at: int | None = None):
         self.calls, self.fail_at = 0, fail_at
 
-    def __call__(self, networks: Networks, generators: list[torch.Generator]) -> Tensor:
+    def __call__(self, networks: Networks, batch, hidden, generators: list[torch.Generator]) -> Tensor:
         if torch.is_grad_enabled():  # not in an evaluation
             if self.calls == self.fail_at:
                 raise KeyboardInterrupt
@@ -237,12 +236,12 @@ class Deadly(tests.Weighed):
         super().__init__()
         self.at, self.halfway = at, halfway
 
-    def __call__(self, networks, generators):
+    def __call__(self, networks, *seen):
         if torch.is_grad_enabled() and self.calls == self.at:
             if not self.halfway:
                 kill()
             os.fsync = kill  # of the next file, written but without its name
-        return super().__call__(networks, generators)
+        return super().__call__(networks, *seen)
 
 for folder, made in (("exact", tests.EXACT), ("fast", tests.FAST)):
     for at, halfway in ((9, False), (12, False), (12, True), (None, False)):
@@ -321,8 +320,8 @@ def test_the_first_bad_step_is_told_though_losses_are_looked_at_seldom(digits, t
     """Training goes on for a while with weights that are no longer finite; nothing of it is kept."""
     weighed = Weighed()
 
-    def penalty(networks, generators):
-        terms = weighed(networks, generators)
+    def penalty(networks, *seen):
+        terms = weighed(networks, *seen)
         bad = torch.is_grad_enabled() and weighed.calls == at + 1
         return torch.where(torch.tensor([False, bad]), math.nan, terms)
 
@@ -340,8 +339,8 @@ def test_the_first_bad_step_is_told_though_losses_are_looked_at_seldom(digits, t
 def test_a_seed_that_fails_later_is_not_named_with_the_first_step(digits, tmp_path):
     weighed = Weighed()
 
-    def penalty(networks, generators):
-        terms = weighed(networks, generators)
+    def penalty(networks, *seen):
+        terms = weighed(networks, *seen)
         calls = weighed.calls if torch.is_grad_enabled() else 0
         return torch.where(torch.tensor([calls == 9, calls == 7]), math.nan, terms)
 
@@ -352,8 +351,8 @@ def test_a_seed_that_fails_later_is_not_named_with_the_first_step(digits, tmp_pa
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(digits, tmp_path, undisturbed, value):
-    def penalty(networks, generators):
-        terms = weighed(networks, generators)
+    def penalty(networks, *seen):
+        terms = weighed(networks, *seen)
         bad = torch.is_grad_enabled() and weighed.calls == 12
         return torch.where(torch.tensor([False, bad]), value, terms)
 
@@ -400,8 +399,8 @@ def test_weights_that_are_not_finite_are_never_kept(digits, tmp_path, at):
     """A finite loss with a gradient of NaN, in the step just before weights are written."""
     weighed = Weighed()
 
-    def penalty(networks, generators):
-        terms = weighed(networks, generators)
+    def penalty(networks, *seen):
+        terms = weighed(networks, *seen)
         bad = torch.is_grad_enabled() and weighed.calls == at + 1
         return terms + torch.tensor([1.0, 0.0]) * (0 * networks.readout[:, 0, 0]).sqrt() if bad else terms
 
@@ -533,14 +532,14 @@ class Seen:
 
 def test_a_short_stage_computes_short_trials(digits, tmp_path, monkeypatch):
     lengths = []
-    forward = engine.forward
+    hidden_states = engine.hidden_states
 
     def spy(networks: Networks, shown: trials.Inputs, products: torch.dtype) -> Tensor:
-        logits = forward(networks, shown, products)
-        lengths.append(logits.shape[1])
-        return logits
+        hidden = hidden_states(networks, shown, products)
+        lengths.append(hidden.shape[1])
+        return hidden
 
-    monkeypatch.setattr(engine, "forward", spy)
+    monkeypatch.setattr(engine, "hidden_states", spy)
     plan = replace(SHORT, schedule=Schedule((0, 5, 8), (Stage(10, 6), Stage(10, 12), FULL)))
     Trained(digits, plan, tmp_path)
     assert lengths == [6] * 5 + [12] * 3 + [20] * 4
@@ -577,11 +576,11 @@ def test_trials_do_not_depend_on_the_penalty(digits, tmp_path, monkeypatch):
 def test_a_control_equals_training_without_a_penalty(digits, tmp_path, cell):
     start = untrained(cell)
     plain = Trained(digits, SHORT, tmp_path / "plain", start)
-    points = start.cell.initial_state(2, 10, UNITS, torch.zeros(()))
+    points = start.cell.initial_state(1, 10, UNITS, torch.zeros(()))
     points = tuple(part + 0.5 for part in points)
 
     def regularised(strength: float) -> Trained:
-        penalty = speed_penalty(points, [strength, 0.0], 3, digits.mean, digits.std)
+        penalty = slowing(start.only(0), digits, points, strength, 0.0, draws=3)
         return Trained(digits, SHORT, tmp_path / str(strength), start, penalty)
 
     control = regularised(0.0)

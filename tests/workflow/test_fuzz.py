@@ -180,6 +180,8 @@ def values(schema: dict) -> st.SearchStrategy:
 
 def one_of_kind(kind: str, schema: dict) -> st.SearchStrategy:
     if kind == "object":
+        if "properties" not in schema:
+            return st.dictionaries(st.sampled_from(["control", *DEFAULT["mode_settings"], "more"]), modes())
         return st.fixed_dictionaries({key: values(part) for key, part in schema["properties"].items()})
     if kind == "array":
         item = values(schema["items"]) if "items" in schema else st.nothing()
@@ -198,6 +200,18 @@ def one_of_kind(kind: str, schema: dict) -> st.SearchStrategy:
             allow_infinity=False, allow_nan=False,
         )  # fmt: skip
     return {"null": st.none(), "string": st.from_regex(schema.get("pattern", "^[a-z]+$").removesuffix(r"(?!\n)"))}[kind]
+
+
+def modes() -> st.SearchStrategy:
+    """Settings of a mode with any penalty, or none."""
+    strength = {"strength": values(SCHEMA["$defs"]["mode"]["properties"]["strength"])}
+    made = [
+        st.fixed_dictionaries(
+            {"penalty": st.just(name)} | strength | {key: values(part) for key, part in settings.items()}
+        )
+        for name, settings in configuration.penalty_settings().items()
+    ]
+    return st.one_of(st.just({}), *made)
 
 
 DRAWN = values(SCHEMA)

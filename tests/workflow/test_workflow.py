@@ -396,7 +396,7 @@ def test_what_is_done_is_not_done_again(finished, edited):
 
 
 def test_another_strength_trains_on_again_but_never_trains(finished, edited):
-    edited("config/more.yaml", "regularise: {strength: 2.0e-3}\n")
+    edited("config/more.yaml", "mode_settings: {centroid: {strength: 2.0e-3}}\n")
     found = plan(finished, *SMOKE, "config/more.yaml")
     assert found.jobs == AFTER_NETWORKS | {
         "regularise_block": 2, "extrapolate_block": 2, "slow_points_block": 2, "tables": 3, "figure": 9,

@@ -36,12 +36,12 @@ rule regularise_block:
         regularise=lambda wildcards: {
             key: value for key, value in config["regularise"].items() if key not in ("protocols", "modes")
         },
-        modes=config["regularise"]["modes"],
+        modes=planning.modes(config),
         engine=config["engine"],
         log_trials=config["train"]["log_trials"],
         checkpoints=config["train"]["checkpoints"],
     message:
-        "Train on {wildcards.cell}, {wildcards.protocol}, {wildcards.seeds}: {params.modes}"
+        f"Train on {{wildcards.cell}}, {{wildcards.protocol}}, {{wildcards.seeds}}: {', '.join(planning.modes(config))}"
     script:
         "../scripts/regularise.py"
 

@@ -1,4 +1,4 @@
-"""Train one block of networks on in every mode: lowering the speed at slow points or centroids, or nowhere."""
+"""Train one block of networks on in every mode, each with its penalty or none."""
 
 import shutil
 from pathlib import Path
@@ -7,11 +7,13 @@ from memrnn.core.files import save_table
 from memrnn.core.jobs import fingerprint_of, log_to, prepare_process, told_to_stop
 from memrnn.core.tables import label_rows
 from memrnn.data.images import load as load_images
+from memrnn.dynamics.points import stored
 from memrnn.models import networks
 from memrnn.tasks.protocols import Schedule, Stage, checkpoint_steps
 from memrnn.training import train
 from memrnn.training.engine import choose
-from memrnn.training.regularise import MODES, in_modes, points_of_modes, speed_penalty
+from memrnn.training.known import Known
+from memrnn.training.regularise import in_modes, penalty_of_modes
 
 settings, task, modes = snakemake.params.regularise, snakemake.params.task, snakemake.params.modes
 log = log_to(snakemake.log[0], "regularise")
@@ -35,14 +37,15 @@ plan = train.Plan(
     stream="regularise",
 )
 engine = choose(snakemake.params.engine)
-points = points_of_modes(snakemake.input.points, modes, settings["search_steps"], before.seeds)
-points = tuple(part.to(engine.device) for part in points)
-start = in_modes(before, modes)
-strengths = [0.0 if MODES[phase] is None else settings["strength"] for phase in start.phases]
-penalty = speed_penalty(points, strengths, settings["noise_draws"], images.mean, images.std)
+points, centroids = (
+    tuple(part.to(engine.device) for part in state)
+    for state in stored(snakemake.input.points, settings["search_steps"], before.seeds)
+)
+known = Known(before.to(engine.device), images, centroids, points, settings["relaxed_steps"])
+penalty = penalty_of_modes(modes, known)
 folder = Path(snakemake.output.networks).with_suffix(".partial")
 fingerprint = fingerprint_of(snakemake.input, snakemake.params, *engine.circumstances)
-trained, rows = train.run(start, images, plan, engine, folder, fingerprint, log, penalty, stop)
+trained, rows = train.run(in_modes(before, list(modes)), images, plan, engine, folder, fingerprint, log, penalty, stop)
 
 networks.save(snakemake.output.networks, trained, meta)
 save_table(snakemake.output.table, label_rows(rows, meta))

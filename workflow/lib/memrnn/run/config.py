@@ -5,6 +5,8 @@ The schema says what each key may hold; the checks here say how values must fit 
 
 from __future__ import annotations
 
+import ast
+import copy
 import difflib
 import math
 import re
@@ -67,7 +69,8 @@ def validate(config: Mapping[str, Any], schema_path: str | Path) -> None:
     if _more_than(MOST_VALUES, config):
         found = f"configuration: found more than {MOST_VALUES} values, YAML's references written out; allowed: fewer"
         raise ConfigError(f"The configuration has 1 problem:\n  {found}")
-    errors = sorted(_validator(Path(schema_path)).iter_errors(config), key=lambda error: _dotted(error.absolute_path))
+    found = [*_validator(Path(schema_path)).iter_errors(config), *_errors_of_modes(config, Path(schema_path))]
+    errors = sorted(found, key=lambda error: _dotted(error.absolute_path))
     # one missing key of a section is told once, though each missing key raises an error for the section
     problems = list(dict.fromkeys(problem for error in errors for problem in _schema_problems(error)))
     wrong = [key for key, _ in problems]
@@ -96,8 +99,73 @@ def _more_than(most: int, config: Any) -> bool:
 
 
 @cache
+def _schema(schema_path: Path) -> dict[str, Any]:
+    return yaml.safe_load(schema_path.read_text(encoding="utf-8"))
+
+
+@cache
 def _validator(schema_path: Path) -> Draft202012Validator:
-    return Validator(yaml.safe_load(schema_path.read_text(encoding="utf-8")))
+    return Validator(_schema(schema_path))
+
+
+def _errors_of_modes(config: Any, schema_path: Path) -> Iterator[ValidationError]:
+    """What is wrong inside the sections of `mode_settings`, where a mode's penalty says which keys there are."""
+    modes = config.get("mode_settings") if isinstance(config, Mapping) else None
+    for name, settings in modes.items() if isinstance(modes, Mapping) else ():
+        if isinstance(settings, Mapping):
+            penalty = settings.get("penalty")
+            named = None if "penalty" not in settings else str(penalty)
+            for error in _mode_validator(schema_path, named).iter_errors(settings):
+                error.path.extendleft([name, "mode_settings"])
+                yield error
+
+
+@cache
+def _mode_validator(schema_path: Path, penalty: str | None) -> Draft202012Validator:
+    """Of a mode with a penalty of this name; None for a mode without."""
+    schema = copy.deepcopy(_schema(schema_path)["$defs"]["mode"])
+    properties, known = schema["properties"], penalty_settings()
+    properties["penalty"]["enum"] = [*known]
+    if penalty in known:
+        properties |= known[penalty]
+        schema["required"] = ["strength", *known[penalty]]
+    elif penalty is None:
+        del properties["strength"]
+    else:
+        schema["additionalProperties"] = True  # the penalty's name is what is wrong
+    return Validator(schema)
+
+
+PENALTIES = Path(__file__).parents[1] / "training" / "penalties"
+
+
+@cache
+def penalty_settings() -> dict[str, dict[str, Any]]:
+    """Settings of every registered penalty beside its strength, a schema of each by name.
+
+    They are read from the text of the registry and of the penalties' files: running these would import torch.
+
+    Raises:
+        ValueError: a penalty's SETTINGS is missing or not written out as a literal.
+    """
+    registry = _assigned(PENALTIES / "__init__.py", "PENALTIES")
+    found = {}
+    for key in registry.keys:
+        path = PENALTIES / f"{key.value}.py"
+        try:
+            found[key.value] = ast.literal_eval(_assigned(path, "SETTINGS"))
+        except ValueError as error:
+            raise ValueError(f"{path}: expected SETTINGS as a literal, found {error}") from error
+    return found
+
+
+def _assigned(path: Path, name: str) -> Any:
+    """What a module assigns to a name, as a syntax tree."""
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+            return node.value
+    raise ValueError(f"no {name} in {path}")
 
 
 def _schema_problems(error: ValidationError) -> Iterator[tuple[str, str]]:
@@ -354,13 +422,25 @@ def _check_chosen_protocols(config: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _check_modes(config: Mapping[str, Any]) -> Iterator[Problem]:
-    modes = config["regularise"]["modes"]
+    modes, known = config["regularise"]["modes"], config["mode_settings"]
+    others = [name for name in known if name != "control"]
+    for name in modes:
+        if name not in known:
+            yield "regularise.modes", name, f"keys of mode_settings, {', '.join(known)}; add it there or remove it here"
     if config["regularise"]["protocols"] and ("control" not in modes or len(modes) < 2):
         yield (
             "regularise.modes",
             modes,
-            "control, which the claims compare with, and at least one of centroid, slow_points "
+            f"control, which the claims compare with, and at least one of {', '.join(others)} "
             "(for no regularisation, make regularise.protocols an empty list)",
+        )
+    if known.get("control", {}) != {}:
+        yield "mode_settings.control", known["control"], "{}, as control is what training on alone does"
+    if "trained" in known:
+        yield (
+            "mode_settings.trained",
+            known["trained"],
+            "another name, as tables call networks so before they are trained on",
         )
 
 
@@ -404,7 +484,7 @@ CHECKS: dict[Callable[[Mapping[str, Any]], Iterator[Problem]], tuple[str, ...]] 
     _check_extrapolate: ("extrapolate.delays", "task.steps"),
     _check_search: ("slow_points.search_steps",),
     _check_chosen_protocols: ("backtrack.protocols", "regularise.protocols", "protocols"),
-    _check_modes: ("regularise.protocols", "regularise.modes"),
+    _check_modes: ("regularise.protocols", "regularise.modes", "mode_settings"),
     _check_distances: ("claims.distinct_distance", "backtrack.coincide_distance"),
     _check_budgets: (*map(".".join, BUDGETS), "slow_points.search_steps"),
 }

@@ -106,6 +106,11 @@ def updates(config: Mapping[str, Any], classes: int) -> dict[str, int]:
     }
 
 
+def modes(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Settings of every mode in which networks are trained on, in their order."""
+    return {name: config["mode_settings"][name] for name in config["regularise"]["modes"]}
+
+
 def front_seconds(config: Mapping[str, Any], classes: int, front: Front) -> dict[str, float]:
     """Seconds that a network's front end takes in a job, by stage; arguments as for `updates`."""
     task, shared = config["task"]["steps"], config["engine"]["shared_frames"]
@@ -115,10 +120,11 @@ def front_seconds(config: Mapping[str, Any], classes: int, front: Front) -> dict
         logged = math.ceil(settings["steps"] / settings["log_every"]) * config["train"]["log_trials"] * task
         return BACKWARD * settings["steps"] * (frames(shared, settings["batch"], task) + more) + logged
 
+    chosen = [{}, *modes(config).values()]
     followed, noise, longer = config["backtrack"], config["spectrum"], config["extrapolate"]
     shown = {
         "train": training("train"),
-        "regularise": training("regularise", config["regularise"]["noise_draws"] * classes),
+        "regularise": training("regularise", classes * max(each.get("noise_draws", 0) for each in chosen)),
         "slow_points": IMAGES + 3 * MEAN_FRAMES,
         "backtrack": 2 * most_checkpoints(config) * MEAN_FRAMES + classes * followed["confusion_trials"] * task,
         "spectrum": DOUBLE * classes * noise["noise_trials"] * noise["noise_steps"] + MEAN_FRAMES,

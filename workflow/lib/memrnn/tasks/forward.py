@@ -77,9 +77,14 @@ def drive(weights: Weights, inputs: Inputs, products: torch.dtype) -> tuple[Tens
     return _Table.apply(weights.inputs, weights.bias, frames, seen, True, products), index
 
 
-def forward(networks: Networks, inputs: Inputs, products: torch.dtype = torch.float32) -> Tensor:
-    """Outputs before the logistic function, (networks, time, batch, outputs)."""
+def hidden_states(networks: Networks, inputs: Inputs, products: torch.dtype = torch.float32) -> Tensor:
+    """Hidden states after each step, (networks, time, batch, units)."""
     # Like drives, features are computed once for each frame.
     shown = inputs._replace(frames=networks.features(inputs.frames, products))
     table, index = drive(networks.weights, shown, products)
-    return networks.logits(networks.cell.unroll(networks.weights.recurrent, table, index, products))
+    return networks.cell.unroll(networks.weights.recurrent, table, index, products)
+
+
+def forward(networks: Networks, inputs: Inputs, products: torch.dtype = torch.float32) -> Tensor:
+    """Outputs before the logistic function, (networks, time, batch, outputs)."""
+    return networks.logits(hidden_states(networks, inputs, products))

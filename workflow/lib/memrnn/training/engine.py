@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,14 +18,33 @@ from memrnn.core import streams
 from memrnn.data.images import ImageSet
 from memrnn.models.networks import Networks
 from memrnn.tasks import delayed_classification as trials
-from memrnn.tasks.forward import forward
+from memrnn.tasks.delayed_classification import Inputs, Trials
+from memrnn.tasks.forward import hidden_states
 from memrnn.tasks.protocols import Stage
 
 STREAMS = ("draws", "noise", "penalty")
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 WARM_UP = 3  # updates before a CUDA graph is captured, as torch advises
 
-Penalty = Callable[[Networks, Sequence[torch.Generator]], Tensor]
+
+class Batch(NamedTuple):
+    """Trials of one update; every tensor has the leading axis of networks.
+
+    Attributes:
+        trials: what was drawn.
+        inputs: what the networks see.
+        stage: the task.
+    """
+
+    trials: Trials
+    inputs: Inputs
+    stage: Stage
+
+
+# A term of each network's loss, (networks,), of the networks, the batch, the hidden states (networks, time, batch,
+# units) that they went through, and a noise generator of each network. A GPU's updates are captured as a graph, so it
+# must not make the host wait for a number; nor may it change what it is given.
+Penalty = Callable[[Networks, Batch, Tensor, Sequence[torch.Generator]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -137,7 +156,7 @@ class Update:
             batch: trials per update and network.
             min_delay: least steps from stimulus to response, delta.
             full_steps: time steps of the full task, T.
-            penalty: term added to each network's loss, (networks,), drawing from the given generators.
+            penalty: term added to each network's loss.
         """
         device = engine.device
         parameters = {
@@ -192,9 +211,11 @@ class Update:
             self._engine.shared_frames, self._frames,
         )  # fmt: skip
         self._frames = shown.frames
-        losses = trials.loss(forward(self.networks, shown, self._engine.products), drawn, stage, self._full_steps)
+        hidden = hidden_states(self.networks, shown, self._engine.products)
+        losses = trials.loss(self.networks.logits(hidden), drawn, stage, self._full_steps)
         if self._penalty is not None:
-            losses = losses + self._penalty(self.networks, self.streams["penalty"])
+            batch = Batch(drawn, shown, stage)
+            losses = losses + self._penalty(self.networks, batch, hidden, self.streams["penalty"])
         with torch.no_grad():
             fails = (self.failed < 0) & ~losses.isfinite()
             self.failed.copy_(torch.where(fails, self.count, self.failed))

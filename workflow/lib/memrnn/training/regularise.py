@@ -1,20 +1,18 @@
-"""Training on with slow points slowed further (section 9 of the science)."""
+"""Training trained networks on in several modes side by side, each with a penalty of its own or none."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import repeat
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from memrnn.dynamics.points import stored
-from memrnn.models.cell import State, squared_change
 from memrnn.models.networks import Networks
-
-# Where the speed is lowered in each mode: at which stored points, or nowhere. A new mode is one entry here and its name
-# in the schema.
-MODES: dict[str, str | None] = {"control": None, "centroid": "centroid", "slow_points": "points"}
+from memrnn.training.engine import Batch, Penalty
+from memrnn.training.known import Known
+from memrnn.training.penalties import PENALTIES
 
 
 def in_modes(trained: Networks, modes: Sequence[str]) -> Networks:
@@ -24,43 +22,55 @@ def in_modes(trained: Networks, modes: Sequence[str]) -> Networks:
     return trained.like(repeated, trained.seeds * len(modes), phases)
 
 
-def points_of_modes(path: str | Path, modes: Sequence[str], search_steps: int, seeds: Sequence[int]) -> State:
-    """Points at which each network of `in_modes` is to be slowed; where a mode slows none, zeros hold the place.
+def penalty_of_modes(modes: Mapping[str, Mapping[str, Any]], known: Known) -> Penalty | None:
+    """The penalty of `in_modes` networks: that of its mode for each network, times the mode's strength.
 
     Args:
-        path: what the slow-point stage wrote for the trained networks.
-        search_steps: budget of the search whose points are wanted (centroids have none).
-        seeds: of the trained networks.
-    Raises:
-        ValueError: the file holds points of other networks or not of this budget.
-    """
-    points, centroids = stored(path, search_steps, seeds)
-    sets = {"centroid": centroids, "points": points, None: tuple(torch.zeros_like(part) for part in centroids)}
-    return tuple(torch.cat([sets[MODES[mode]][part] for mode in modes]) for part in range(len(points)))
-
-
-def speed_penalty(
-    points: State, strengths: Sequence[float], draws: int, mean: float, std: float
-) -> Callable[[Networks, Sequence[torch.Generator]], Tensor]:
-    """Term that punishes speed at fixed points under noisy input.
-
-    Args:
-        points: h, or (h, c), each (networks, classes, units); held fixed.
-        strengths: lambda of each network; 0 where nothing is punished.
-        draws: noisy inputs per class and call.
-        mean, std: of the noise, in pixel units; its full standard deviation, trigger 0.
+        modes: settings of each mode, in the order of `in_modes`: `penalty`, a key of `PENALTIES`, its `strength` and
+            what the penalty's SETTINGS name; or no penalty.
+        known: of the networks before they were repeated.
     Returns:
-        function of networks and one noise generator per network: lambda times the sum of S^2 over classes and draws,
-        (networks,), differentiable with respect to the networks' weights. Noise goes through the front end, whose
-        weights have a part in the speed and get a gradient, too.
+        None where no mode has a penalty.
     """
-    repeated = tuple(part.repeat_interleave(draws, dim=1) for part in points)  # (networks, classes * draws, units)
-    weight = torch.tensor(strengths, device=points[0].device)
+    made = [_penalty_of(settings, known) for settings in modes.values()]
+    if not any(made):
+        return None
+    return _side_by_side(made, len(known.trained.seeds))
 
-    def penalty(networks: Networks, generators: Sequence[torch.Generator]) -> Tensor:
-        x = repeated[0].new_zeros(*repeated[0].shape[:2], networks.pixels + 1)
-        for network, generator in enumerate(generators):
-            x[network, :, :-1] = x.new_empty(x.shape[1], x.shape[2] - 1).normal_(mean, std, generator=generator)
-        return weight * squared_change(networks.cell, repeated, networks.step(repeated, networks.seen(x))).sum(1)
+
+def _penalty_of(settings: Mapping[str, Any], known: Known) -> Penalty | None:
+    own = {key: value for key, value in settings.items() if key not in ("penalty", "strength")}
+    if "penalty" not in settings:
+        return None
+    penalty, strength = PENALTIES[settings["penalty"]](known, **own), settings["strength"]
+    return lambda *of_mode: strength * penalty(*of_mode)
+
+
+def _side_by_side(penalties: Sequence[Penalty | None], size: int) -> Penalty:
+    """Each penalty for `size` networks, one after the other; 0 for None. What has no penalty costs nothing."""
+
+    def penalty(networks: Networks, batch: Batch, hidden: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        # Cut by one operation each, whose gradient is put together once for all modes.
+        names, cut = networks.parameters, [values.split(size) for values in networks.parameters.values()]
+        parts = zip(penalties, zip(*cut, strict=True), _cut(batch, size), hidden.split(size), strict=True)
+        terms = []
+        for place, (each, parameters, own_batch, own_hidden) in enumerate(parts):
+            if each is None:
+                terms.append(hidden.new_zeros(size))
+                continue
+            part = slice(place * size, (place + 1) * size)
+            named = dict(zip(names, parameters, strict=True))
+            own = networks.like(named, networks.seeds[part], networks.phases[part])
+            terms.append(each(own, own_batch, own_hidden, generators[part]))
+        return torch.cat(terms)
 
     return penalty
+
+
+def _cut(values: Any, size: int) -> Iterable[Any]:
+    """A tensor, or those in a named tuple, cut along the first axis; anything else as it is for every part."""
+    if isinstance(values, Tensor):
+        return values.split(size)
+    if isinstance(values, tuple):
+        return map(type(values), *(_cut(each, size) for each in values))
+    return repeat(values)

@@ -19,9 +19,9 @@ from memrnn.core.files import load_arrays, save_arrays
 from memrnn.data.images import ImageSet
 from memrnn.models.networks import Networks
 from memrnn.tasks import delayed_classification as trials
-from memrnn.tasks.forward import forward
+from memrnn.tasks.forward import hidden_states
 from memrnn.tasks.protocols import Schedule, Stage, step_of
-from memrnn.training.engine import Engine, Penalty, Update, describe
+from memrnn.training.engine import Batch, Engine, Penalty, Update, describe
 
 CHECK_EVERY = 100  # updates between looks at whether the losses are finite; a look makes a GPU wait
 SAVE_EVERY = 300  # seconds after which a run can at the latest be taken up again
@@ -132,7 +132,7 @@ def run(
         engine: how updates are computed.
         folder: for checkpoints, see `checkpoints`; a run with the same `fingerprint` continues from the last one there.
         fingerprint: identifies everything that the numbers depend on.
-        penalty: term added to each network's loss, (networks,), drawing from the given noise generators.
+        penalty: term added to each network's loss.
         stop: asked before every step for the signal that has told this process to end, None to go on.
     Returns:
         the trained networks, and the training table with a row per network and logged step.
@@ -267,9 +267,12 @@ def _evaluate(
             draws, plan.log_trials, stage, plan.min_delay, images.offsets("test"), images.counts("test")
         )
         shown = trials.inputs(drawn, draws, images.test_images, images.mean, images.std, stage.steps)
-        logits = forward(networks, shown)
+        hidden = hidden_states(networks, shown)
+        logits = networks.logits(hidden)
         losses = trials.loss(logits, drawn, stage, plan.full.steps)
-        penalties = torch.zeros_like(losses) if penalty is None else penalty(networks, draws)
+        penalties = torch.zeros_like(losses)
+        if penalty is not None:
+            penalties = penalty(networks, Batch(drawn, shown, stage), hidden, draws)
         response, null = trials.accuracies(logits, drawn, stage)
     columns = [values.tolist() for values in (losses, penalties, response, null)]
     return [

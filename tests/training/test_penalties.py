@@ -1,0 +1,230 @@
+"""Every penalty keeps its contract, and each is what it says."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from reference import plain_speed
+from torch import Tensor
+
+from memrnn.core import streams
+from memrnn.data.images import ImageSet
+from memrnn.models.cell import speed
+from memrnn.models.networks import Networks, initial
+from memrnn.run.config import penalty_settings
+from memrnn.tasks import delayed_classification as task
+from memrnn.tasks.delayed_classification import held_input
+from memrnn.tasks.forward import hidden_states
+from memrnn.tasks.protocols import Stage
+from memrnn.training.engine import Batch, Penalty
+from memrnn.training.known import PLACES, Known
+from memrnn.training.penalties import PENALTIES
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+PARTS = {"gru": 1, "lstm": 2}
+CLASSES, PIXELS, UNITS, TRIALS, DELTA = 3, 5, 8, 6, 2
+SEEDS = (2, 5)
+STAGE = Stage(CLASSES, 8)
+BOTH = pytest.mark.parametrize("cell", ["gru", "lstm"])
+
+
+def made_images(mean: float = 0.3, std: float = 0.7) -> ImageSet:
+    labels = torch.arange(CLASSES).repeat_interleave(4)
+    shown = (0.8 * torch.eye(CLASSES, PIXELS))[labels]
+    return ImageSet("made", (1, PIXELS, 1), ("a", "b", "c"), shown, labels, shown.clone(), labels, mean, std, "0")
+
+
+def networks_of(cell: str, seeds: tuple[int, ...] = SEEDS) -> Networks:
+    start = initial(cell, seeds, PIXELS + 1, UNITS, CLASSES + 1)
+    return start.like({name: values.clone().requires_grad_() for name, values in start.parameters.items()})
+
+
+def states_for(networks: Networks, seed: int) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randn(PARTS[networks.cell.name], len(SEEDS), CLASSES, UNITS, generator=generator) / 2
+    which = torch.tensor([SEEDS.index(each) for each in networks.seeds])  # the same for a network in any company
+    return tuple(part[which] for part in drawn)
+
+
+def known_of(networks: Networks, images: ImageSet | None = None) -> Known:
+    kept = networks.like({name: values.detach() for name, values in networks.parameters.items()})
+    return Known(kept, images or made_images(), states_for(networks, 6), states_for(networks, 7), relaxed_steps=3)
+
+
+def batch_of(networks: Networks) -> tuple[Batch, Tensor]:
+    """Trials of each network and the hidden states that it goes through in them."""
+    images = made_images()
+    generators = [streams.generator(seed, "trials") for seed in networks.seeds]
+    drawn = task.draw(generators, TRIALS, STAGE, DELTA, images.offsets("train"), images.counts("train"))
+    shown = task.inputs(drawn, generators, images.train_images, images.mean, images.std, STAGE.steps)
+    return Batch(drawn, shown, STAGE), hidden_states(networks, shown)
+
+
+def value(penalty: Penalty, networks: Networks) -> Tensor:
+    return penalty(networks, *batch_of(networks), [streams.generator(seed, "p") for seed in networks.seeds])
+
+
+def choices(schema: dict) -> list:
+    """All values of a setting, or some."""
+    return schema["enum"] if "enum" in schema else [max(schema["minimum"], 2)]
+
+
+def every() -> list[tuple[str, dict]]:
+    """Every penalty, with its settings in all combinations."""
+    found = []
+    for name, settings in penalty_settings().items():
+        for chosen in itertools.product(*map(choices, settings.values())):
+            found.append((name, dict(zip(settings, chosen, strict=True))))
+    return found
+
+
+ALL = pytest.mark.parametrize(
+    ("name", "settings"), every(), ids=[" ".join([name, *map(str, chosen.values())]) for name, chosen in every()]
+)
+
+
+# ------------------------------------------------------------------------------------------------------- the contract
+
+
+@ALL
+@BOTH
+def test_a_number_of_each_network_that_training_can_lower(cell, name, settings):
+    networks = networks_of(cell)
+    found = value(PENALTIES[name](known_of(networks), **settings), networks)
+    assert found.shape == (len(SEEDS),)
+    assert found.isfinite().all() and (found > 0).all()
+    found.sum().backward()
+    gradients = [values.grad for values in networks.parameters.values() if values.grad is not None]
+    assert gradients and all(each.isfinite().all() for each in gradients)
+    assert all(max(each[network].abs().max() for each in gradients) > 0 for network in range(len(SEEDS)))
+    step = {
+        name: (values - 1e-4 * (0 if values.grad is None else values.grad)).detach()
+        for name, values in networks.parameters.items()
+    }
+    assert (value(PENALTIES[name](known_of(networks), **settings), networks.like(step)) < found).all()
+
+
+@ALL
+@BOTH
+def test_a_penalty_repeats_itself_and_changes_nothing_that_it_is_given(cell, name, settings):
+    networks = networks_of(cell)
+    penalty, (batch, hidden) = PENALTIES[name](known_of(networks), **settings), batch_of(networks)
+    given = [hidden, *batch.trials, batch.inputs.frames, batch.inputs.response, *networks.parameters.values()]
+    before = [values.detach().clone() for values in given]
+    first, second = (penalty(networks, batch, hidden, [streams.generator(s, "p") for s in SEEDS]) for _ in range(2))
+    assert torch.equal(first, second)
+    assert all(torch.equal(values, kept) for values, kept in zip(given, before, strict=True))
+
+
+@ALL
+@BOTH
+def test_networks_do_not_affect_each_other(cell, name, settings):
+    networks = networks_of(cell)
+    together = value(PENALTIES[name](known_of(networks), **settings), networks)
+    for network, seed in enumerate(SEEDS):
+        alone = networks_of(cell, (seed,))
+        found = value(PENALTIES[name](known_of(alone), **settings), alone)
+        assert found.item() == pytest.approx(together[network].item(), rel=1e-5)
+    together[0].backward()
+    for name, values in networks.parameters.items():
+        assert values.grad is None or (values.grad[1] == 0).all(), name
+
+
+def test_the_files_settings_name_what_there_is():
+    for name, settings in penalty_settings().items():
+        assert set(settings.get("at", {"enum": PLACES})["enum"]) == set(PLACES), name
+        for setting, schema in settings.items():
+            assert schema["description"], f"{name}.{setting}"
+            assert "enum" in schema or {"minimum", "maximum"} <= set(schema), f"{name}.{setting}"
+
+
+# ----------------------------------------------------------------------------------------------------------- activity
+
+
+@BOTH
+def test_activity_is_the_mean_square_of_all_hidden_states(cell):
+    networks = networks_of(cell)
+    _, hidden = batch_of(networks)
+    numbers = hidden.detach().double().numpy()
+    found = value(PENALTIES["activity"](known_of(networks)), networks)
+    assert found.tolist() == pytest.approx([(each**2).sum() / each.size for each in numbers], rel=1e-5)
+
+
+# -------------------------------------------------------------------------------------------------------------- speed
+
+
+@BOTH
+def test_speed_is_a_sum_over_classes_and_draws(cell):
+    networks, draws = networks_of(cell), 4
+    with torch.no_grad():
+        networks.weights.inputs[:, -1] = 100  # a trigger would be seen
+    known = known_of(networks)
+    found = value(PENALTIES["speed"](known, at="points", noise_draws=draws), networks)
+    for network, seed in enumerate(SEEDS):
+        weights = {name: values[network].detach().double().numpy() for name, values in networks.parameters.items()}
+        noise = torch.empty(CLASSES * draws, PIXELS).normal_(0.3, 0.7, generator=streams.generator(seed, "p"))
+        expected = 0.0
+        for number, (label, _) in enumerate(itertools.product(range(CLASSES), range(draws))):
+            state = [part[network, label].double().numpy() for part in known.points]
+            expected += plain_speed(cell, weights, state, np.append(noise[number].double().numpy(), 0.0)) ** 2
+        assert found[network].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_noise_has_its_mean_and_its_full_width():
+    """With one unit per pixel that passes its input through, S^2 at 0 is the square of the input's candidate."""
+    networks, draws, mean, std = networks_of("gru"), 4000, 0.4, 1.5
+    with torch.no_grad():
+        for values in networks.parameters.values():
+            values.zero_()
+        # z = 1 and n = tanh(0.01 x), so that S^2 = sum of (0.01 x)^2 to a part in a thousand
+        networks.weights.bias[:, :UNITS] = 30
+        networks.weights.inputs[:, :PIXELS, 2 * UNITS :] = 0.01 * torch.eye(PIXELS, UNITS)
+    nowhere = (torch.zeros(len(SEEDS), CLASSES, UNITS),)
+    known = Known(networks, made_images(mean, std), nowhere, nowhere, 1)
+    found = value(PENALTIES["speed"](known, at="points", noise_draws=draws), networks)
+    for each in found.tolist():
+        assert each / (draws * CLASSES * PIXELS) == pytest.approx(1e-4 * (mean**2 + std**2), rel=0.02)
+
+
+def test_every_draw_is_another_and_every_call_too():
+    networks = networks_of("gru")
+    generators = [streams.generator(seed, "p") for seed in SEEDS]
+    single = PENALTIES["speed"](known_of(networks), at="points", noise_draws=1)
+    first, second = (single(networks, *batch_of(networks), generators) for _ in range(2))
+    assert (first != second).all()
+    quiet = known_of(networks, made_images(std=1e-9))
+    still, tenfold = (value(PENALTIES["speed"](quiet, at="points", noise_draws=n), networks) for n in (1, 10))
+    assert torch.allclose(tenfold, 10 * still)
+    x = held_input(networks, 0.3)
+    assert torch.allclose(still, speed(networks.cell, networks.weights, quiet.points, x).square().sum(1))
+
+
+@BOTH
+def test_speed_moves_the_weights_and_not_the_points(cell):
+    networks = networks_of(cell)
+    known = known_of(networks)
+    before = [part.clone() for part in known.points]
+    value(PENALTIES["speed"](known, at="points", noise_draws=3), networks).sum().backward()
+    assert all(networks.parameters[name].grad.abs().max() > 0 for name in ("inputs", "recurrent", "bias"))
+    assert networks.readout.grad is None
+    assert all(torch.equal(part, kept) and part.grad is None for part, kept in zip(known.points, before, strict=True))
+
+
+# --------------------------------------------------------------------------------------------------------- the places
+
+
+@BOTH
+def test_a_speed_is_that_of_the_states_of_its_place(cell):
+    networks = networks_of(cell)
+    known = known_of(networks)
+    x, state = held_input(networks, 0.3), known.centroids
+    with torch.no_grad():
+        for _ in range(3):
+            state = networks.step(state, x)
+    expected = {"centroids": known.centroids, "points": known.points, "relaxed": state}
+    for place, states in expected.items():
+        found = known.states(place)
+        assert len(found) == PARTS[cell]
+        assert all(torch.equal(part, other) for part, other in zip(found, states, strict=True)), place

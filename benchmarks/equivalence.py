@@ -61,10 +61,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "lib"))  # of th
 
 from settings import SETTINGS
 
-from memrnn.analysis.scores import POINT
 from memrnn.core.files import load_table, save_table, write_atomic
 from memrnn.core.stats import mean_interval
-from memrnn.core.tables import check_table
 from memrnn.figures import render, style
 from memrnn.run import config as configuration
 
@@ -76,8 +74,6 @@ SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 EXACT = "exact"
 NAMES = {"bf16": "bfloat16", "shared": "shared frames", "bf16_shared": "bfloat16, shared frames"}
 TABLES = ("scores", "slow_points")
-SCORE_COLUMNS = [*POINT, "nominal_accuracy", "extrapolation_score", "learned"]  # those it needs
-SPEED_COLUMNS = [*POINT, "search_steps", "speed"]
 
 
 class Measure(NamedTuple):
@@ -185,11 +181,9 @@ def network_measures(scores: pd.DataFrame, slow_points: pd.DataFrame, search_ste
     Returns:
         indexed by cell, curriculum and seed, sorted; columns MEASURES (see the module's text for units) and learned.
     Raises:
-        ValueError: the tables lack columns, a phase, a class or the budget, hold a speed that has no logarithm, or are
+        ValueError: the tables lack a phase, a class or the budget, hold a speed that has no logarithm, or are
             not about the same networks.
     """
-    check_table(scores, f"scores of {name}", SCORE_COLUMNS, POINT)
-    check_table(slow_points, f"slow_points of {name}", SPEED_COLUMNS, [*POINT, "search_steps"])
     again = "Run this script without --only compare."
     lacking = {"trained", "control", "centroid"} - set(scores.phase)
     if lacking:
@@ -280,8 +274,8 @@ def load(folder: Path, config: Mapping[str, Any]) -> pd.DataFrame:
             f"{folder}: no tables; expected a run of this script. Run it without --only compare, or name with "
             "--settings those that have been run."
         )
-    scores = load_table(folder / "tables" / "scores.csv", SCORE_COLUMNS)
-    points = load_table(folder / "tables" / "slow_points.csv", SPEED_COLUMNS)
+    scores = load_table(folder / "tables" / "scores.csv", "scores")
+    points = load_table(folder / "tables" / "slow_points.csv", "slow_points")
     networks = network_measures(scores, points, config["claims"]["search_steps"], config["run"])
     configured = itertools.product(config["cells"], config["protocols"], config["seeds"])
     expected = pd.MultiIndex.from_tuples(list(configured), names=NETWORK)

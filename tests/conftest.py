@@ -115,7 +115,23 @@ def spectrum_of(scores: "pd.DataFrame", search_steps: int = 3000, **columns) -> 
     table = scores.loc[scores.phase == "trained", points].assign(search_steps=search_steps)
     names = ("time_constant", "relaxation_speed", "drift", "diffusion", "window_speed", "relaxation_kept")
     table["relaxation_readout"] = table.label  # every class keeps to itself
-    return table.assign(**{name: 0.5 * (place + table.label + 2) for place, name in enumerate(names)} | columns)
+    return table.assign(**{name: place + table.label + 2 for place, name in enumerate(names)} | columns)
+
+
+def filled(name: str, frame: "pd.DataFrame") -> "pd.DataFrame":
+    """A table of the schema from some of its columns: what they lack is made up, or empty where it may be."""
+    import numpy as np
+
+    from memrnn.core.tables import TABLES
+
+    made_up = {"text": "made up", "integer": 0, "number": 0.5, "truth": False}
+    return frame.assign(
+        **{
+            column: np.nan if about.may_be_empty else made_up[about.kind]
+            for column, about in TABLES[name].columns.items()
+            if column not in frame
+        }
+    )
 
 
 def wait_for(log: Path, text: str, patience: float, printed: Path | None = None) -> None:

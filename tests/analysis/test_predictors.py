@@ -9,25 +9,22 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import spectrum_of
+from conftest import filled, spectrum_of
 from scipy import optimize, stats
 
 from memrnn.analysis.correlate import PREDICTORS, correlate
 from memrnn.analysis.predictors import (
     ERRORS,
-    PREDICTION_COLUMNS,
-    PREDICTOR_COLUMNS,
-    PREDICTOR_KEY,
     compare,
     network_errors,
     numbers,
     predict,
     tobit,
 )
-from memrnn.analysis.scores import SCORE_COLUMNS
 from memrnn.core.files import load_json, load_table, save_table
 from memrnn.core.stats import bootstrap, bootstrap_mean, mean_interval, pooled_rho, rank_correlation
 from memrnn.core.streams import stream
+from memrnn.core.tables import TABLES, columns_of
 
 SCRIPT = Path(__file__).parents[2] / "workflow" / "scripts" / "predictors.py"
 DELAYS = {"max_delay": 20, "longest_delay": 1000}
@@ -35,7 +32,7 @@ BOOTSTRAP = {"resamples": 100, "confidence": 0.95, "seed": 0}
 STEPS = 3000
 POINT = ["dataset", "cell", "curriculum", "phase", "seed", "label"]
 NETWORK = ["curriculum", "seed"]
-ESTIMATES = PREDICTOR_COLUMNS[len(PREDICTOR_KEY) : PREDICTOR_COLUMNS.index("networks")]
+ESTIMATES = [name for name, column in TABLES["predictors"].columns.items() if column.may_be_empty]
 COMBINED = ("speed + drift + diffusion", "time_constant + drift + diffusion")
 
 
@@ -65,7 +62,7 @@ def tables(curricula=("decu", "vocu"), seeds=3, classes=6, learned=lambda curric
         for steps, speed in ((300, early), (STEPS, made["speed"]))
     ).assign(nearest_distance=1.0)
     of_points = {kind.column: made[name] for name, kind in PREDICTORS.items() if kind.table == "spectrum"}
-    return slow.reset_index(drop=True), spectrum_of(score, STEPS, **of_points), score[SCORE_COLUMNS]
+    return slow.reset_index(drop=True), spectrum_of(score, STEPS, **of_points), score[columns_of("scores")]
 
 
 def predicted(made, **changes):
@@ -197,7 +194,7 @@ class TestPredict:
     def test_a_predictor_that_tells_the_lifetime_predicts_it(self):
         made = tables(speed=lambda true: 10 ** (-3 * true + 1))
         table = predicted(made)
-        assert list(table.columns) == PREDICTION_COLUMNS
+        assert list(table.columns) == columns_of("predictions")
         found = of_model(table, "speed", steps=STEPS)
         assert len(found) == 36 and 0 < found.censored.sum() < 20
         assert found.predicted.to_numpy() == pytest.approx(found.lifetime.to_numpy(), rel=2e-3)
@@ -396,7 +393,7 @@ class TestCompare:
     def test_rho_is_that_of_the_correlation_as_expected(self):
         made = tables()
         table, correlation = compared(made), correlate(*made, **BOOTSTRAP)
-        assert list(table.columns) == PREDICTOR_COLUMNS
+        assert list(table.columns) == columns_of("predictors")
         keys = ["dataset", "cell", "curriculum", "target", "predictor", "search_steps"]
         both = table[~table.predictor.isin([*COMBINED, "constant"])].merge(correlation, on=keys, validate="one_to_one")
         assert len(both) == len(correlation)
@@ -525,8 +522,8 @@ class TestCompare:
         made = tables(learned=lambda curriculum, seed: curriculum == "vocu")
         predictions = predicted(made)
         for name, table in (("predictions", predictions), ("predictors", compared(made, predictions))):
-            save_table(tmp_path / "table.csv", table)
-            back = load_table(tmp_path / "table.csv", list(table.columns))
+            save_table(tmp_path / "table.csv", table, name)
+            back = load_table(tmp_path / "table.csv", name)
             pd.testing.assert_frame_equal(back, table, rtol=1e-7, check_dtype=name == "predictions")
 
 
@@ -549,12 +546,13 @@ def test_numbers_are_the_pooled_rows_of_the_lifetime():
 def test_script(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the log of a script sets it
     made = tables()
+    made[1]["relaxation_kept"] = made[1].relaxation_kept.round()  # a number of steps
     names = ("slow_points", "spectrum", "scores")
     paths = {name: str(tmp_path / f"{name}.csv") for name in (*names, "predictors", "predictions")}
     for name, table in zip(names, made, strict=True):
-        save_table(paths[name], table)
+        save_table(paths[name], filled(name, table), name)
     job = SimpleNamespace(
-        input=SimpleNamespace(**{name: paths[name] for name in names}),
+        input={name: paths[name] for name in names},
         output=SimpleNamespace(
             predictors=paths["predictors"], predictions=paths["predictions"], numbers=str(tmp_path / "predictors.json")
         ),
@@ -562,9 +560,9 @@ def test_script(tmp_path, monkeypatch):
         log=[str(tmp_path / "predictors.log")],
     )
     runpy.run_path(str(SCRIPT), init_globals={"snakemake": job})
-    table = load_table(paths["predictors"], PREDICTOR_COLUMNS)
+    table = load_table(paths["predictors"], "predictors")
     pd.testing.assert_frame_equal(table, compared(made), rtol=1e-6, atol=1e-7, check_dtype=False)
-    assert len(load_table(paths["predictions"], PREDICTION_COLUMNS)) == 36 * 2 * 13
+    assert len(load_table(paths["predictions"], "predictions")) == 36 * 2 * 13
     assert load_json(tmp_path / "predictors.json")["search_steps"] == STEPS
     assert (
         "gru all, time_constant + drift + diffusion at 3000 search steps" in (tmp_path / "predictors.log").read_text()

@@ -12,17 +12,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from conftest import wait_for
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from memrnn.core import streams
-from memrnn.core.files import load_arrays, load_json, load_table, save_arrays, save_json, save_table, write_atomic
+from memrnn.core.files import load_arrays, load_json, save_arrays, save_json, write_atomic
 from memrnn.core.jobs import fingerprint_of, log_to
-from memrnn.core.tables import label_rows
 
 LIBRARY = Path(__file__).parents[2] / "workflow" / "lib"
 META = {"cell": "gru", "seeds": [0, 1], "nested": {"deep": None}}
@@ -193,68 +189,7 @@ def test_arrays_of_others_are_refused(tmp_path):
         load_arrays(path)
 
 
-# ------------------------------------------------------------------------------------------------------------ tables
-
-
-@given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=20))
-@settings(max_examples=50, deadline=None)
-def test_float32_survives_a_table(tmp_path_factory, values):
-    path = tmp_path_factory.mktemp("table") / "t.csv"
-    save_table(path, pd.DataFrame({"value": np.array(values, np.float32)}))
-    loaded = load_table(path, ["value"])
-    assert (loaded["value"].to_numpy(np.float32) == np.array(values, np.float32)).all()
-
-
-def test_a_table_comes_back(tmp_path):
-    frame = pd.DataFrame({"cell": ["gru", "lstm"], "seed": [0, 12], "value": [0.5, np.nan], "learned": [True, False]})
-    save_table(tmp_path / "t.csv", frame)
-    assert (tmp_path / "t.csv").read_text() == "cell,seed,value,learned\ngru,0,0.5,True\nlstm,12,,False\n"
-    pd.testing.assert_frame_equal(load_table(tmp_path / "t.csv", ["seed", "value"]), frame, check_dtype=False)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "expected a CSV table with columns a, b, found FileNotFoundError"),
-        (b"", "expected a CSV table with columns a, b, found EmptyDataError"),
-        (b"a,c\n1,2\n", "lacks the columns b; found a, c"),
-        (b"c\n1\n", "lacks the columns a, b; found c"),
-        (b"a,b\n", "the table has no rows"),
-        (b"a,b\n1,2\n1,2,3,4\n", "expected a CSV table with columns a, b, found ParserError"),
-        (b"\xff\xfe\x00\x81", "expected a CSV table with columns a, b, found UnicodeDecodeError"),
-    ],
-    ids=["missing", "empty", "one column missing", "all columns missing", "no rows", "ragged", "binary"],
-)
-def test_bad_tables_are_refused(tmp_path, content, message):
-    path = tmp_path / "t.csv"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(ValueError, match=message) as caught:
-        load_table(path, ["a", "b"])
-    assert str(caught.value).startswith(f"{path}: ")
-    assert str(caught.value).endswith("Delete the file and run again.")
-
-
-def test_a_table_that_may_be_empty_has_the_columns_asked_for(tmp_path):
-    save_table(tmp_path / "t.csv", pd.DataFrame(columns=["a", "c"]))
-    found = load_table(tmp_path / "t.csv", ["a", "b"], may_be_empty=True)
-    assert found.empty and list(found.columns) == ["a", "b"]
-    # One with rows is as good as any other, or as bad.
-    (tmp_path / "t.csv").write_text("a,c\n1,2\n")
-    with pytest.raises(ValueError, match="lacks the columns b; found a, c"):
-        load_table(tmp_path / "t.csv", ["a", "b"], may_be_empty=True)
-    with pytest.raises(ValueError, match="FileNotFoundError"):
-        load_table(tmp_path / "u.csv", ["a"], may_be_empty=True)
-
-
-def test_rows_are_labelled_once():
-    rows = pd.DataFrame({"phase": ["control", "centroid"], "seed": [0, 0], "speed": [1.0, 2.0]})
-    meta = {"dataset": "digits", "cell": "gru", "curriculum": "vocu", "seeds": [0], "phase": "trained"}
-    labelled = label_rows(rows, meta)
-    assert list(labelled.columns) == ["dataset", "cell", "curriculum", "phase", "seed", "speed"]
-    assert labelled.phase.tolist() == ["control", "centroid"]  # a row's own word counts
-    assert set(labelled.dataset) == {"digits"}
-    assert list(rows.columns) == ["phase", "seed", "speed"]
+# -------------------------------------------------------------------------------------------------------------- JSON
 
 
 def test_json_comes_back_and_bad_json_is_refused(tmp_path):

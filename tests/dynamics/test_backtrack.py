@@ -10,8 +10,8 @@ import torch
 from reference import plain_speed, plain_step, sigmoid
 from torch import Tensor
 
-from memrnn.analysis.formation import BACKTRACK_COLUMNS, CONFUSION_COLUMNS
 from memrnn.core.files import save_arrays
+from memrnn.core.tables import PANEL, TABLES
 from memrnn.data.images import ImageSet
 from memrnn.dynamics.backtrack import Checkpoint, confusions, follow, introductions, load_checkpoints, parents, table
 from memrnn.dynamics.points import descend
@@ -173,7 +173,7 @@ def test_the_table_says_what_a_plain_loop_finds(cell):
     rows = table(checkpoints, found, introductions(VOCU, CLASSES), [mean] * len(found), coincide, (3000, 500))
     assert len(rows) == 4 * 2 * CLASSES
     assert not rows.duplicated(["seed", "label", "step"]).any()
-    assert set(BACKTRACK_COLUMNS) <= {"dataset", "cell", "curriculum", *rows.columns}
+    assert {*PANEL, *rows.columns} == set(TABLES["backtrack"].columns)
     kinds = set()
     for row in rows.itertuples():
         at, network = [c.step for c in checkpoints].index(row.step), (0, 4).index(row.seed)
@@ -236,7 +236,7 @@ def test_confusions_of_networks_that_always_say_the_same():
     early, late = likes("gru", {0: 1, 4: 0}), likes("gru", {0: 2, 4: 3})
     checkpoints = [Checkpoint(0, 2, late), Checkpoint(10, 2, early), Checkpoint(15, 3, late), Checkpoint(40, 4, early)]
     found = confusions(checkpoints, images(), introductions(VOCU, CLASSES), TIME, MIN_DELAY, 5)
-    assert set(CONFUSION_COLUMNS) == {"dataset", "cell", "curriculum", *found.columns}
+    assert {*PANEL, *found.columns} == set(TABLES["confusion"].columns)
     assert found.groupby(["seed", "label"]).other.apply(list).to_dict() == {
         (seed, label): list(range(label)) for seed in (0, 4) for label in (2, 3)
     }
@@ -300,7 +300,7 @@ def test_confusions_see_the_images_of_the_new_class():
 def test_without_new_classes_there_are_no_confusions():
     found = confusions(checkpoints_of("gru", schedule=FULL), images(), [0] * CLASSES, TIME, MIN_DELAY, 5)
     assert found.empty
-    assert set(CONFUSION_COLUMNS) == {"dataset", "cell", "curriculum", *found.columns}
+    assert list(found.columns) == list(TABLES["confusion"].columns)
 
 
 # ------------------------------------------------------------------------------------------------------------- files

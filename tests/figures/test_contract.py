@@ -14,7 +14,7 @@ import yaml
 from docutils.core import publish_parts
 from PIL import Image
 
-from memrnn.core.tables import TABLES, WITHOUT_ROWS
+from memrnn.core.tables import TABLES, columns_of
 from memrnn.figures import FIGURES, module_of, render
 
 from .made import SETTINGS, make_tables
@@ -36,7 +36,8 @@ def nothing_learned(tables):
 
 def without_optional(tables):
     """Nobody was followed back, nobody was trained on."""
-    empty = {name: pd.DataFrame(columns=list(TABLES[name])) for name in WITHOUT_ROWS}
+    optional = [name for name, table in TABLES.items() if table.may_be_without_rows]
+    empty = {name: pd.DataFrame(columns=columns_of(name)) for name in optional}
     trained = {name: rows[rows["phase"] == "trained"] for name, rows in tables.items() if "phase" in rows}
     return tables | trained | empty
 

@@ -12,8 +12,8 @@ import torch
 from conftest import ROOT
 from PIL import Image
 
-from memrnn.core import tables as contract
 from memrnn.core.files import save_arrays, save_json, save_table, seal_of
+from memrnn.core.tables import NETWORK, TABLES, columns_of
 from memrnn.run import verify
 
 TABLE = pd.DataFrame(
@@ -125,10 +125,9 @@ def test_what_a_killed_job_was_writing_does_no_harm(run):
     assert verify.check(run) == (6, [])
 
 
-@pytest.mark.parametrize("name", contract.TABLES)
+@pytest.mark.parametrize("name", TABLES)
 def test_only_tables_of_networks_followed_back_may_be_without_rows(run, name):
-    header = contract.NETWORK if name in ("backtrack", "confusion") else contract.TABLES[name]
-    save_table(run / "tables" / f"{name}.csv", pd.DataFrame(columns=list(header)))
+    save_table(run / "tables" / f"{name}.csv", pd.DataFrame(columns=columns_of(name)))
     finish(run)
     found = [(fault.path, fault.found) for fault in verify.check(run)[1]]
     allowed = name in ("backtrack", "confusion", "formation", "confusion_test")
@@ -179,7 +178,7 @@ INVALID = {
         (TABLE[:0].to_csv(index=False), "has no rows; expected some"),
     ],
     "tables/backtrack.csv": [("dataset,cell,curriculum,phase\n", "lacks the columns seed")],
-    "tables/formation.csv": [(",".join(contract.NETWORK) + "\n", "lacks the columns label, learned")],
+    "tables/formation.csv": [(",".join(NETWORK) + "\n", "lacks the columns label, learned")],
     "tables/unheard_of.csv": [("a\n1\n", "nothing is known of")],
     "train/gru-vocu/seeds0.safetensors": [("not one", "SafetensorError")],
     "figures/trial.png": [("not one", "UnidentifiedImageError")],
@@ -200,46 +199,13 @@ def test_what_was_written_wrong_is_found_though_the_checksum_is_right(run, name,
     assert re.search(found, fault.found)
 
 
-@pytest.mark.parametrize(
-    ("kind", "good", "bad"),
-    [
-        ("integer", ["0", "-3", "4.0"], ["", "0.5", "nan", "inf", "x"]),
-        ("integer?", ["", "7"], ["0.5"]),
-        ("number", ["0", "1e-9", "-0.5"], ["", "nan", "inf", "x"]),
-        ("truth", ["True", "False"], ["", "true", "1"]),
-        ("truth?", ["", "True"], ["yes"]),
-        ("text", ["a", "1"], [""]),
-    ],
-)
-def test_types_of_columns(tmp_path, kind, good, bad):
-    def told(*values):
-        path = tmp_path / "t.csv"
-        path.write_text("\n".join(["other,x", *(f"1,{value}" for value in values)]) + "\n")
-        return list(contract.faults(path, {"x": kind}))
-
-    assert told(*good) == []
-    for value in bad:
-        (text,) = told(*good, value)
-        assert f"found {value or 'nothing'} in row {len(good) + 1}" in text
-
-
-def test_results_readme_names_the_columns_of_every_table():
-    rows = dict(re.findall(r"^\| `(\w+)\.csv` \|[^|]*\|([^\n]*)\|$", (ROOT / "results/README.md").read_text(), re.M))
-    assert rows.keys() == contract.TABLES.keys()
-    for name, text in rows.items():
-        while (shorter := re.sub(r"\([^()]*\)", "", text)) != text:  # what stands in parentheses explains
-            text = shorter
-        named = {part.split()[0] for part in re.split("[,;]", text)} - {"each"}
-        assert named == set(contract.TABLES[name]), name
-
-
 def test_the_smoke_run_is_right_and_everything_in_it_is_listed(smoke_run):
     results = smoke_run / "results" / "smoke"
     right, found = verify.check(results)
     assert found == []
     made = [path.relative_to(results) for path in results.rglob("*") if path.is_file()]
     assert right == sum(path.parts[0] not in verify.NOT_LISTED and path.suffix != ".sha256" for path in made)
-    assert {path.stem for path in (results / "tables").glob("*.csv")} == contract.TABLES.keys()
+    assert {path.stem for path in (results / "tables").glob("*.csv")} == TABLES.keys()
 
 
 def test_make_verifies_the_run_of_the_configuration():

@@ -36,6 +36,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from memrnn.core.files import _checksum, load_json, load_table, save_json, save_table
+from memrnn.core.tables import Column, Table
 from memrnn.data import dataset, idx, sources
 from memrnn.data import images as image_sets
 from memrnn.models import fronts, networks
@@ -513,28 +514,29 @@ def test_damaged_safetensors_are_never_used(tmp_path):
 def test_damaged_tables_are_never_used(tmp_path):
     path = tmp_path / "t.csv"
     rows = pd.DataFrame({"cell": "gru", "seed": range(60), "speed": np.linspace(0, 1, 60), "learned": True})
-    save_table(path, rows)
+    kinds = {"cell": "text", "seed": "integer", "speed": "number", "learned": "truth"}
+    table = Table("", ["seed"], {name: Column(kind, "1", "") for name, kind in kinds.items()}, True)
+    save_table(path, rows, table)
     cases = CASES["tables damaged"]
-    assert (
-        in_bulk(path, lambda path: load_table(path, ["cell", "speed"], may_be_empty=True), cases, 16, 20_000_000)
-        > 0.95 * cases
-    )
+    assert in_bulk(path, lambda path: load_table(path, table), cases, 16, 20_000_000) > 0.95 * cases
 
 
 def test_a_table_cut_anywhere_is_refused(tmp_path):
     """Between two rows, too, where nothing in it shows."""
     path = tmp_path / "t.csv"
-    save_table(path, pd.DataFrame({"seed": range(30), "speed": np.linspace(0, 1, 30)}))
+    kinds = {"seed": "integer", "speed": "number"}
+    table = Table("", ["seed"], {name: Column(kind, "1", "") for name, kind in kinds.items()}, True)
+    save_table(path, pd.DataFrame({"seed": range(30), "speed": np.linspace(0, 1, 30)}), table)
     whole = path.read_bytes()
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
         with pytest.raises(ValueError, match=r"t\.csv: .*Delete the file and run again"):
-            load_table(path, ["seed"], may_be_empty=True)
+            load_table(path, table)
     path.write_bytes(whole)
     (tmp_path / "t.csv.sha256").unlink()
     with pytest.raises(ValueError, match=r"t\.csv: comes without its checksum, t\.csv\.sha256"):
-        load_table(path, ["seed"])
-    assert len(load_table(path, ["seed"], sealed=False)) == 30
+        load_table(path, table)
+    assert len(load_table(path, table, sealed=False)) == 30
 
 
 def test_damaged_json_is_never_used(tmp_path):

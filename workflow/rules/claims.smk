@@ -4,7 +4,7 @@ rule claims:
         correlation=rules.correlate.output.correlation,
         slow_points=f"{RESULTS}/tables/slow_points.csv",
         formation=rules.formation.output.formation,
-        test=rules.formation.output.test,
+        confusion_test=rules.formation.output.confusion_test,
         library=library("claims"),
     output:
         claims=report(

@@ -11,7 +11,7 @@ rule formation:
             category="Tables",
             labels={"table": "formation"},
         ),
-        test=report(
+        confusion_test=report(
             f"{RESULTS}/tables/confusion_test.csv",
             caption="../report/confusion_test_table.rst",
             category="Tables",

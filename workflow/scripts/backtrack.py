@@ -45,5 +45,5 @@ meta = {**meta, "cell": cell}
 # (checkpoints, networks, classes, units)
 arrays = {f"points.{part}": torch.stack([state[part] for state in found]) for part in range(len(points))}
 save_arrays(snakemake.output.points, arrays, meta)
-save_table(snakemake.output.table, label_rows(rows, meta))
-save_table(snakemake.output.confusion, label_rows(confusion, meta))
+save_table(snakemake.output.table, label_rows(rows, meta), "backtrack")
+save_table(snakemake.output.confusion, label_rows(confusion, meta), "confusion")

@@ -1,7 +1,7 @@
 """Scores per network and class, and how the speed of slow points and other predictors go with them."""
 
 from memrnn.analysis.correlate import correlate
-from memrnn.analysis.scores import EXTRAPOLATION_COLUMNS, SLOW_POINT_COLUMNS, SPECTRUM_COLUMNS, scores
+from memrnn.analysis.scores import scores
 from memrnn.core.files import load_table, save_table
 from memrnn.core.jobs import log_to
 
@@ -9,21 +9,21 @@ log = log_to(snakemake.log[0], "correlate")
 settings = snakemake.params.correlate
 
 table = scores(
-    load_table(snakemake.input.extrapolation, EXTRAPOLATION_COLUMNS),
+    load_table(snakemake.input.extrapolation, "extrapolation"),
     snakemake.params.max_delay,
     settings["learned_accuracy"],
 )
-save_table(snakemake.output.scores, table)
+save_table(snakemake.output.scores, table, "scores")
 
 correlation = correlate(
-    load_table(snakemake.input.slow_points, SLOW_POINT_COLUMNS),
-    load_table(snakemake.input.spectrum, SPECTRUM_COLUMNS),
+    load_table(snakemake.input.slow_points, "slow_points"),
+    load_table(snakemake.input.spectrum, "spectrum"),
     table,
     resamples=settings["resamples"],
     confidence=settings["confidence"],
     seed=settings["seed"],
 )
-save_table(snakemake.output.correlation, correlation)
+save_table(snakemake.output.correlation, correlation, "correlation")
 for row in correlation.itertuples():
     log.info(
         "%s %s, %s at %d search steps and %s: rho %.2f [%.2f, %.2f] from %d networks, %d left out",

@@ -18,4 +18,4 @@ ensemble = ensemble.to(device_of(snakemake.params.device))
 rows = extrapolate(ensemble, images, settings["delays"], settings["trials"], task["steps"], task["min_delay"])
 for delay, group in rows.groupby("delay"):
     log.info("delay %d: accuracy %.3f, false responses %.4f", delay, group.accuracy.mean(), group.false_response.mean())
-save_table(snakemake.output.table, label_rows(rows, meta))
+save_table(snakemake.output.table, label_rows(rows, meta), "extrapolation")

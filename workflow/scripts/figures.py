@@ -2,17 +2,13 @@
 
 from memrnn.core.files import load_table, write_atomic
 from memrnn.core.jobs import log_to
-from memrnn.core.tables import TABLES, WITHOUT_ROWS
 from memrnn.figures import FIGURES
 from memrnn.figures.render import caption, draw, save
 
 name, settings = snakemake.wildcards.figure, snakemake.params.settings
 logger = log_to(snakemake.log[0], "figures")
 
-tables = {
-    table: load_table(snakemake.input[table], list(TABLES[table]), may_be_empty=table in WITHOUT_ROWS)
-    for table in FIGURES[name]
-}
+tables = {table: load_table(snakemake.input[table], table) for table in FIGURES[name]}
 save(draw(name, tables, settings), snakemake.output.png, snakemake.output.svg, dpi=settings["dpi"])
 with write_atomic(snakemake.output.caption) as temporary:
     temporary.write_text(caption(name, tables, settings))

@@ -1,24 +1,19 @@
 """Predictors of memory compared on the same networks, and lifetimes of networks predicted from the others."""
 
 from memrnn.analysis.predictors import compare, numbers, predict
-from memrnn.analysis.scores import SCORE_COLUMNS, SLOW_POINT_COLUMNS, SPECTRUM_COLUMNS
 from memrnn.core.files import load_table, save_json, save_table
 from memrnn.core.jobs import log_to
 
 log = log_to(snakemake.log[0], "predictors")
 budget, settings = snakemake.params.search_steps, snakemake.params.correlate
-tables = (
-    load_table(snakemake.input.slow_points, SLOW_POINT_COLUMNS),
-    load_table(snakemake.input.spectrum, SPECTRUM_COLUMNS),
-    load_table(snakemake.input.scores, SCORE_COLUMNS),
-)
+tables = [load_table(snakemake.input[name], name) for name in ("slow_points", "spectrum", "scores")]
 
 predictions = predict(*tables, search_steps=budget, **snakemake.params.delays)
-save_table(snakemake.output.predictions, predictions)
+save_table(snakemake.output.predictions, predictions, "predictions")
 
 bootstrap = {key: settings[key] for key in ("resamples", "confidence", "seed")}
 table = compare(*tables, predictions, search_steps=budget, **bootstrap)
-save_table(snakemake.output.predictors, table)
+save_table(snakemake.output.predictors, table, "predictors")
 save_json(snakemake.output.numbers, numbers(table, budget))
 for row in table[table.target == "lifetime"].itertuples():
     log.info(

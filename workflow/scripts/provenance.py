@@ -3,7 +3,7 @@
 from memrnn.core.files import save_json, save_table
 from memrnn.core.jobs import log_to
 from memrnn.run.provenance import collect
-from memrnn.run.verify import manifest
+from memrnn.run.verify import MANIFEST_TABLE, manifest
 
 log = log_to(snakemake.log[0], "provenance")
 params = snakemake.params
@@ -15,5 +15,5 @@ for rule, took in found["rules"].items():
         *(rule, took["jobs"], took["seconds"], took["cpu_seconds"], took["max_rss_mib"]),
     )
 table = manifest([*snakemake.input.files, snakemake.output.provenance], params.folder)
-save_table(snakemake.output.manifest, table)
+save_table(snakemake.output.manifest, table, MANIFEST_TABLE)
 log.info("%d files, %.1f MB", len(table), table.bytes.sum() / 1e6)

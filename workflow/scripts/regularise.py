@@ -48,5 +48,5 @@ fingerprint = fingerprint_of(snakemake.input, snakemake.params, *engine.circumst
 trained, rows = train.run(in_modes(before, list(modes)), images, plan, engine, folder, fingerprint, log, penalty, stop)
 
 networks.save(snakemake.output.networks, trained, meta)
-save_table(snakemake.output.table, label_rows(rows, meta))
+save_table(snakemake.output.table, label_rows(rows, meta), "training")
 shutil.rmtree(folder)

@@ -40,4 +40,4 @@ arrays |= {f"centroid.{part}": values for part, values in enumerate(start.state)
 for part in range(len(start.state)):
     arrays[f"points.{part}"] = torch.stack([state[part] for state in found])  # (budgets, networks, classes, units)
 save_arrays(snakemake.output.points, arrays, {**meta, "search_steps": settings["search_steps"]})
-save_table(snakemake.output.table, label_rows(rows, meta))
+save_table(snakemake.output.table, label_rows(rows, meta), "slow_points")

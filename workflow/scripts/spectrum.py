@@ -23,4 +23,4 @@ for (kind, reason), group in rows.groupby(["kind", "kind_reason"]):
         "%s (%s): %d of %d points, median of the leading modulus %.4f",
         *(kind, reason, len(group), len(rows), group.leading_modulus.median()),
     )
-save_table(snakemake.output.table, label_rows(rows, meta))
+save_table(snakemake.output.table, label_rows(rows, meta), "spectrum")

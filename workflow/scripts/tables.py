@@ -4,12 +4,13 @@ import pandas as pd
 
 from memrnn.core.files import load_table, save_table
 from memrnn.core.jobs import log_to
-from memrnn.core.tables import KEYS
+from memrnn.core.tables import columns_of
 
 log = log_to(snakemake.log[0], "tables")
-parts = [load_table(path, KEYS, may_be_empty=True) for path in snakemake.input.get("parts", [])]
+name = snakemake.wildcards.table
+parts = [load_table(path, name) for path in snakemake.input.get("parts", [])]
 filled = [part for part in parts if len(part)]
 # Where no network is followed back through training, or no vocabulary grows, there is nothing to join.
-table = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(KEYS))
-save_table(snakemake.output.table, table)
+table = pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=columns_of(name))
+save_table(snakemake.output.table, table, name)
 log.info("%d rows from %d files", len(table), len(parts))

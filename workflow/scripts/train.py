@@ -47,5 +47,5 @@ networks.save(snakemake.output.networks, trained, meta)
 checkpoints = train.checkpoints(folder, plan.checkpoints)
 about = {**meta, "steps": plan.checkpoints, "seeds": seeds, "front": front.settings()}
 save_arrays(snakemake.output.checkpoints, checkpoints, about)
-save_table(snakemake.output.table, label_rows(rows, {**meta, "cell": cell}))
+save_table(snakemake.output.table, label_rows(rows, {**meta, "cell": cell}), "training")
 shutil.rmtree(folder)

@@ -12,5 +12,5 @@ log = log_to(snakemake.log[0], "trials")
 
 ensemble, meta = networks.load(snakemake.input.networks)
 table = example(ensemble, load_images(snakemake.input.images), task["steps"], task["min_delay"])
-save_table(snakemake.output.table, label_rows(table, meta))
+save_table(snakemake.output.table, label_rows(table, meta), "trial")
 log.info("%d rows", len(table))

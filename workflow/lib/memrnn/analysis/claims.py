@@ -79,19 +79,11 @@ import numpy as np
 import pandas as pd
 
 from memrnn.analysis.correlate import about_speed
-from memrnn.analysis.formation import FORMATION_COLUMNS, PARTIAL_COLUMNS, SUMMARY_COLUMNS, TEST_COLUMNS, summarise
-from memrnn.analysis.scores import (
-    CORRELATION_COLUMNS,
-    CORRELATION_KEY,
-    INTERVAL_COLUMNS,
-    POINT,
-    SCORE_COLUMNS,
-    SLOW_POINT_COLUMNS,
-    only_trained,
-)
+from memrnn.analysis.formation import SUMMARY_COLUMNS, summarise
+from memrnn.analysis.scores import only_trained
 from memrnn.core.files import load_table
 from memrnn.core.stats import mean_interval, median, spread_interval
-from memrnn.core.tables import check_table
+from memrnn.core.tables import columns_of
 
 STATEMENTS = {
     "C1": "Networks trained by different protocols solve the nominal task about equally well, and differ substantially "
@@ -115,10 +107,6 @@ DESCRIBED = {  # what is listed beside claim C4's panels
     "appears_share": "share of training after which points appear",
 }
 ESTIMATE_COLUMNS = ["cell", "curriculum", "value", "low", "high", "networks", "left_out"]
-CLAIM_COLUMNS = [
-    *("claim", "statement", "measure", "value", "low", "high", "verdict"),
-    *("panel", "side", "holds", "networks", "left_out"),
-]
 DESCRIPTIVE = "(descriptive)"  # the side of what is listed and not judged
 WIDTH = 120  # columns of the printed summary
 
@@ -149,14 +137,14 @@ def judge(
         majority: share of classes that must be exceeded.
         confidence: coverage of the intervals, as a share.
     Returns:
-        CLAIM_COLUMNS, one row per panel. `holds` is a nullable boolean, empty where a panel is not judged; `networks`
-        (pairs of networks where two are compared) entered, `left_out` did not.
+        the table `claims`, one row per panel. `holds` is a nullable boolean, empty where a panel is not judged;
+        `networks` (pairs of networks where two are compared) entered, `left_out` did not.
     Raises:
-        ValueError: columns, a phase or the search budget are missing, rows are doubled, there are several datasets, or
-            the tables are not about the same networks.
+        ValueError: a phase or the search budget is missing, there are several datasets, or the tables are not about
+            the same networks.
     """
     _check(scores, correlation, slow_points, search_steps)
-    _check_formation(scores, formation, test)
+    _check_formation(scores, formation)
     means = network_means(scores)
     nominal = protocol_differences(means, "nominal_accuracy", confidence)
     longer = protocol_differences(means, "extrapolation_score", confidence)
@@ -214,7 +202,7 @@ def judge(
         if judged.empty:
             table.loc[rows.index, "statement"] += NOTHING_JUDGED
     # A stable sort keeps the panels of a claim in the order above.
-    return table.sort_values("claim", kind="stable", ignore_index=True)[CLAIM_COLUMNS]
+    return table.sort_values("claim", kind="stable", ignore_index=True)[columns_of("claims")]
 
 
 def verdict(holds: Sequence[bool], complete: bool = True) -> str:
@@ -487,7 +475,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     run = parser.parse_args(arguments).run
     path = run / "tables" / "claims.csv"
     try:
-        claims = load_table(path, CLAIM_COLUMNS, sealed=False)
+        claims = load_table(path, "claims", sealed=False)
     except ValueError as error:
         sys.exit(str(error))
     missing = sorted(set(STATEMENTS) - set(claims.claim))
@@ -525,9 +513,6 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _check(scores: pd.DataFrame, correlation: pd.DataFrame, slow_points: pd.DataFrame, search_steps: int) -> None:
     """Refuse tables that `judge` could not use, or that do not belong together."""
-    check_table(scores, "scores", SCORE_COLUMNS, POINT)
-    check_table(slow_points, "slow_points", SLOW_POINT_COLUMNS, [*POINT, "search_steps"])
-    check_table(correlation, "correlation", CORRELATION_COLUMNS, CORRELATION_KEY, may_be_empty=INTERVAL_COLUMNS)
     if scores.dataset.nunique() > 1:
         raise ValueError(
             f"table scores has the datasets {', '.join(sorted(scores.dataset.unique()))}; expected one, because a "
@@ -559,10 +544,8 @@ def _check(scores: pd.DataFrame, correlation: pd.DataFrame, slow_points: pd.Data
             )
 
 
-def _check_formation(scores: pd.DataFrame, formation: pd.DataFrame, test: pd.DataFrame) -> None:
-    """Refuse tables of the formation stage that `judge` could not use, or of networks that the scores do not have."""
-    check_table(formation, "formation", FORMATION_COLUMNS, POINT, may_be_empty=PARTIAL_COLUMNS)
-    check_table(test, "confusion_test", TEST_COLUMNS, TEST_COLUMNS[:3], may_be_empty=["excess", "p"])
+def _check_formation(scores: pd.DataFrame, formation: pd.DataFrame) -> None:
+    """Refuse a formation table of networks that the scores do not have."""
     columns = ["dataset", "cell", "curriculum", "phase", "seed", "learned"]
     known = set(scores[columns].itertuples(index=False, name=None))
     odd = set(formation[columns].itertuples(index=False, name=None)) - known

@@ -33,18 +33,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from memrnn.analysis.scores import (
-    CORRELATION_COLUMNS,
-    POINT,
-    SCORE_COLUMNS,
-    SLOW_POINT_COLUMNS,
-    SPECTRUM_COLUMNS,
-    check_complete,
-    only_trained,
-)
+from memrnn.analysis.scores import POINT, check_complete, only_trained
 from memrnn.core.stats import NOT_COMPUTABLE, Estimate, bootstrap, bootstrap_mean, pooled_rho, rank_correlation
 from memrnn.core.streams import stream
-from memrnn.core.tables import check_table, describe_rows
+from memrnn.core.tables import columns_of, describe_rows
 
 TARGETS = ("extrapolation_score", "lifetime")
 
@@ -108,14 +100,11 @@ def correlate(
         seed: of the bootstrap; each panel (dataset, cell, curriculum) draws from its own stream, so its numbers do not
             depend on the other panels, and its predictors and targets share their resamples.
     Returns:
-        CORRELATION_COLUMNS. Every predictor of PREDICTORS: `speed` at every stored budget (`search_steps`, in steps of
-        Adam), what was measured at the slow points at the spectrum's budget, and the rest with search_steps 0; with
-        every target of TARGETS. `networks` and `points` entered, `left_out` networks have not learned, `resamples` is
-        the number behind low and high. What cannot be computed is NaN, such as the rho of a predictor that the
-        spectrum could not tell of every point.
+        the table `correlation`. Every predictor of PREDICTORS: `speed` at every stored budget, what was measured at the
+        slow points at the spectrum's budget, and the rest with search_steps 0; with every target of TARGETS. What
+        cannot be computed is NaN, such as the rho of a predictor that the spectrum could not tell of every point.
     Raises:
-        ValueError: columns or phase `trained` are missing, rows are doubled, or the tables are not about the same
-            networks and classes.
+        ValueError: phase `trained` is missing, or the tables are not about the same networks and classes.
     """
     rows = []
     for panel in panels(slow_points, spectrum, scores):
@@ -134,7 +123,7 @@ def correlate(
                     | {"within_networks": defined, "resamples": rho.resamples}
                     | panel.counts
                 )
-    return pd.DataFrame(rows)[CORRELATION_COLUMNS]
+    return pd.DataFrame(rows)[columns_of("correlation")]
 
 
 def about_speed(correlation: pd.DataFrame) -> pd.DataFrame:
@@ -182,9 +171,6 @@ def panels(slow_points: pd.DataFrame, spectrum: pd.DataFrame, scores: pd.DataFra
 
     Args and Raises: as `correlate`.
     """
-    check_table(slow_points, "slow_points", SLOW_POINT_COLUMNS, [*POINT, "search_steps"])
-    check_table(spectrum, "spectrum", SPECTRUM_COLUMNS, [*POINT, "search_steps"], may_be_empty=SPECTRUM_COLUMNS[9:])
-    check_table(scores, "scores", SCORE_COLUMNS, POINT)
     tables = {
         name: only_trained(frame, name).set_index(POINT).sort_index()
         for name, frame in [("slow_points", slow_points), ("spectrum", spectrum), ("scores", scores)]

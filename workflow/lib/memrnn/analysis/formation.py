@@ -26,25 +26,14 @@ import pandas as pd
 from memrnn.analysis.scores import NETWORK, POINT, only_trained
 from memrnn.core.stats import rank_correlation
 from memrnn.core.streams import stream
-from memrnn.core.tables import check_table
+from memrnn.core.tables import columns_of
 
 NONE = -1  # no class
 EXACT = 1e-9  # sums of shares of trials that differ by less are equal
 SWEEPS = 10_000  # of a fit to the margins of a table of shares, at most
 
-BACKTRACK_COLUMNS = [*POINT, "step", "speed", "readout", "parent", "introduced", "parent_distance"]
-CONFUSION_COLUMNS = [*POINT, "other", "step", "confusion", "trials"]
-FORMATION_COLUMNS = [
-    *(*POINT, "learned", "introduced", "appears", "steps", "parent", "parent_distance"),
-    *("parent_speed_before", "parent_speed_after", "parent_speed_change", "others_speed_change"),
-    *("candidates", "most_confused", "confusion", "parent_confusion", "parent_expected", "parent_excess"),
-]
-# Empty where a class never appears, has no parent, or no candidates.
-PARTIAL_COLUMNS = [
-    *("appears", "parent_distance", "parent_speed_before", "parent_speed_after", "parent_speed_change"),
-    *("others_speed_change", "confusion", "parent_confusion", "parent_expected", "parent_excess"),
-]
-TEST_COLUMNS = ["dataset", "cell", "curriculum", "excess", "p", "classes", "classes_left_out", "networks", "resamples"]
+HISTORY = ["speed", "readout", "parent", "introduced", "parent_distance"]  # what is read of the points followed back
+CONFUSION = ("confusion", "parent_confusion", "parent_expected", "parent_excess")  # without candidates there is none
 SUMMARY_COLUMNS = [
     *("split_share", "coincide_share", "order_rho", "parent_excess"),
     *("parent_speed_change", "others_speed_change", "appears_share"),
@@ -71,23 +60,12 @@ def form(backtrack: pd.DataFrame, confusion: pd.DataFrame, scores: pd.DataFrame)
         confusion: its table of confusions; a row per network, new class and class before it.
         scores: of the correlate stage; tells which networks have learned.
     Returns:
-        FORMATION_COLUMNS, one row per network and class. introduced: training step at which the class enters play;
-        appears: step of the checkpoint at which its point appears; steps: those of the last checkpoint; parent: class
-        it splits from, or -1; parent_distance: between the two points at the checkpoint before; parent_speed_before,
-        parent_speed_after: of the parent's point at the checkpoint before and at `appears`; parent_speed_change: log10
-        of their ratio; others_speed_change: the mean of the same over all other classes then in play, to tell what goes
-        with a split from what goes with training; candidates; most_confused: the candidate for which images of
-        the class are taken most (the first of equals), or -1; confusion: that share; parent_confusion: the share for
-        the parent; parent_expected: what is expected of it; parent_excess: the difference.
+        the table `formation`. Of equals, the first class is the one most taken for.
     Raises:
-        ValueError: a table lacks columns, has empty cells or doubled rows; a network lacks a class at a checkpoint, or
-            is not among the scores.
+        ValueError: a network lacks a class at a checkpoint, or is not among the scores.
     """
-    check_table(backtrack, "backtrack", BACKTRACK_COLUMNS, [*POINT, "step"], may_be_empty=["parent_distance"])
-    check_table(confusion, "confusion", CONFUSION_COLUMNS, [*POINT, "other"])
     if backtrack.empty:
-        return pd.DataFrame(columns=FORMATION_COLUMNS)
-    check_table(scores, "scores", [*POINT, "learned"], POINT)
+        return pd.DataFrame(columns=columns_of("formation"))
     learned = only_trained(scores, "scores").groupby(NETWORK).learned.first()
     taken = dict(list(confusion.groupby(POINT)))
     of_network = dict(list(confusion.groupby(NETWORK)))
@@ -98,7 +76,7 @@ def form(backtrack: pd.DataFrame, confusion: pd.DataFrame, scores: pd.DataFrame)
                 f"tables backtrack and scores disagree about the network {' '.join(map(str, network))}: only the first "
                 "has it. Run the extrapolate and correlate stages again."
             )
-        wide = history.pivot(index="step", columns="label", values=BACKTRACK_COLUMNS[len(POINT) + 1 :])
+        wide = history.pivot(index="step", columns="label", values=HISTORY)
         if wide.drop(columns="parent_distance", level=0).isna().any(axis=None):
             raise ValueError(
                 f"table backtrack: the network {' '.join(map(str, network))} lacks a class at a checkpoint; expected "
@@ -117,7 +95,7 @@ def form(backtrack: pd.DataFrame, confusion: pd.DataFrame, scores: pd.DataFrame)
                 | {"candidates": len(candidates)}
                 | _confusion(candidates, shares, split.parent, expected.loc[label] if label in expected.index else None)
             )
-    return pd.DataFrame(rows)[FORMATION_COLUMNS].sort_values(POINT, ignore_index=True)
+    return pd.DataFrame(rows)[columns_of("formation")].sort_values(POINT, ignore_index=True)
 
 
 def _split(wide: pd.DataFrame, label: int) -> Split:
@@ -195,7 +173,7 @@ def _confusion(
 ) -> dict[str, float]:
     """What one class was taken for when it was introduced."""
     if candidates.empty:
-        return {"most_confused": NONE} | dict.fromkeys(PARTIAL_COLUMNS[-4:], np.nan)
+        return {"most_confused": NONE} | dict.fromkeys(CONFUSION, np.nan)
     found = [] if shares is None else sorted(shares.index)
     if found != candidates.tolist():
         raise ValueError(
@@ -236,12 +214,9 @@ def confusion_test(formation: pd.DataFrame, confusion: pd.DataFrame, *, resample
         resamples: permutations drawn.
         seed: of the draws; each cell and protocol has its own stream.
     Returns:
-        TEST_COLUMNS, a row per cell and protocol that introduces classes. excess: the statistic; p: share of
-        permutations, the observed one among them, with at least this excess; classes: how many new classes of all
-        learned networks enter; classes_left_out: those that do not, without a parent or an expectation of it;
-        networks: with a class that enters. excess and p are NaN where no class enters.
+        the table `confusion_test`. excess: the statistic; p: share of permutations, the observed one among them, with
+        at least this excess; both are NaN where no class enters.
     """
-    check_table(formation, "formation", FORMATION_COLUMNS, POINT, may_be_empty=PARTIAL_COLUMNS)
     new = formation[(formation.candidates > 0) & formation.learned.eq(True)]
     grows = formation[formation.candidates > 0].groupby(NETWORK[:3]).size().index
     beyond = {
@@ -267,7 +242,7 @@ def confusion_test(formation: pd.DataFrame, confusion: pd.DataFrame, *, resample
         networks = len(enters[NETWORK].drop_duplicates())
         excess = observed / count if count else np.nan
         rows.append([*group, excess, p, count, len(of_group) - count, networks, resamples])
-    return pd.DataFrame(rows, columns=TEST_COLUMNS)
+    return pd.DataFrame(rows, columns=columns_of("confusion_test"))
 
 
 def summarise(formation: pd.DataFrame, coincide_distance: float) -> pd.DataFrame:

@@ -49,6 +49,7 @@ from scipy.special import log_ndtr
 
 from memrnn.analysis.correlate import PREDICTORS, TARGETS, Panel, panels
 from memrnn.core.stats import Estimate, bootstrap, bootstrap_mean, mean_interval, pooled_rho, rank_correlation
+from memrnn.core.tables import columns_of
 
 REFERENCE, NULL, CONSTANT = "speed", "nominal_accuracy", "constant"
 NOISE = ("drift", "diffusion")
@@ -57,26 +58,12 @@ RIDGE = 1e-6  # see `tobit`
 # Newton's steps at most, and the logarithm of likelihood left to climb at which they end.
 NEWTON_STEPS, LEFT_TO_CLIMB = 200, 1e-10
 
-PREDICTION_COLUMNS = [
-    *("dataset", "cell", "panel", "curriculum", "seed", "label", "model", "search_steps"),  # together they name a row
-    *("learned", "lifetime", "censored", "at_chance", "absorbing", "predicted"),
-]
-PREDICTOR_KEY = ["dataset", "cell", "curriculum", "target", "predictor", "search_steps"]
 DIFFERENCES = ("over_speed", "over_nominal")  # of oriented rho, to the reference and to the null predictor
 ERRORS = ("error", "gain", "noise_gain")
 
 
 def _with_bounds(*names: str) -> list[str]:
     return [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
-
-
-PREDICTOR_COLUMNS = [
-    *PREDICTOR_KEY,
-    *("rho", "low", "high", *_with_bounds(*DIFFERENCES)),
-    *("within_rho", "within_low", "within_high", *_with_bounds(*(f"within_{name}" for name in DIFFERENCES))),
-    *_with_bounds(*ERRORS),
-    *("networks", "points", "censored", "at_chance", "absorbing", "left_out", "within_networks", "resamples"),
-]
 
 
 class Line(NamedTuple):
@@ -194,9 +181,8 @@ def predict(
         search_steps: budget of the speed that is fitted together with the noise.
         max_delay, longest_delay: T_max and the longest delay measured, in time steps; predictions are cut to them.
     Returns:
-        PREDICTION_COLUMNS, for each network and class, by `model` and by the `panel` whose networks are fitted: the
-        network's own curriculum, or `all`. `search_steps` is the budget of the model's first predictor, 0 if it has
-        none. `at_chance` marks classes without a memory at T_max, `absorbing` those of `correlate.absorbing`.
+        the table `predictions`, for each network and class, by `model` and by the `panel` whose networks are fitted.
+        `at_chance` marks classes without a memory at T_max, `absorbing` those of `correlate.absorbing`.
         `predicted` (time steps) is empty where the network has not learned, none of another seed has, or a predictor is
         not known of every point.
     Raises:
@@ -228,7 +214,7 @@ def predict(
             with np.errstate(over="ignore"):  # what overflows is cut
                 predicted[learned] = np.clip(10**values, max_delay, longest_delay)
             frames.append(rows.assign(model=model, search_steps=steps, predicted=predicted))
-    return pd.concat(frames, ignore_index=True)[PREDICTION_COLUMNS]
+    return pd.concat(frames, ignore_index=True)[columns_of("predictions")]
 
 
 def _regressors(panel: Panel, columns: list[tuple[str, int]]) -> np.ndarray:
@@ -259,13 +245,8 @@ def compare(
         predictions: what `predict` returned for these tables.
         search_steps: budget of the reference, the speed.
     Returns:
-        PREDICTOR_COLUMNS, one row per cell, curriculum (or `all`), target and predictor, and for the lifetime also one
-        per further model. Oriented rho, and its difference to the reference (`over_speed`) and to the null predictor
-        (`over_nominal`); of the mean within networks, the same, over networks that have both. Errors of predicted log10
-        lifetime, in units of a factor 10: `error`, the mean over seeds; `gain`, that of the null predictor less this
-        one; `noise_gain`, that of the same model without drift and diffusion less this one. Of the `points`, `censored`
-        outlast the longest delay, `at_chance` have no memory at T_max, and `absorbing` are classes that most others of
-        their network decay into. What cannot be computed, or makes no sense, is NaN.
+        the table `predictors`, for the lifetime also with a row per further model. Differences of the mean within
+        networks are over those that have both. What cannot be computed, or makes no sense, is NaN.
     Raises:
         ValueError: as `correlate.correlate`; or no speed was stored at that budget.
     """
@@ -294,7 +275,7 @@ def compare(
                 if target == "lifetime":
                     row |= _error_row(errors, model, everything, confidence)
                 rows.append(row)
-    return pd.DataFrame(rows).reindex(columns=PREDICTOR_COLUMNS)
+    return pd.DataFrame(rows).reindex(columns=columns_of("predictors"))
 
 
 class _Ranks:

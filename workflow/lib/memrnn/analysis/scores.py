@@ -5,25 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from memrnn.core.tables import check_table, describe_rows
+from memrnn.core import tables
+from memrnn.core.tables import columns_of, describe_rows
 
-NETWORK = ["dataset", "cell", "curriculum", "phase", "seed"]
-POINT = [*NETWORK, "label"]
-EXTRAPOLATION_COLUMNS = [*POINT, "delay", "accuracy"]
-SLOW_POINT_COLUMNS = [*POINT, "search_steps", "speed", "readout", "start_speed", "nearest_distance"]
-SPECTRUM_COLUMNS = [
-    *(*POINT, "search_steps", "relaxation_readout", "relaxation_kept", "relaxation_speed", "window_speed"),
-    *("time_constant", "drift", "diffusion"),
-]
-SCORE_COLUMNS = [*POINT, "nominal_accuracy", "extrapolation_score", "lifetime", "lifetime_censored", "learned"]
-CORRELATION_KEY = ["dataset", "cell", "curriculum", "predictor", "search_steps", "target"]
-CORRELATION_COLUMNS = [
-    *CORRELATION_KEY,
-    *("rho", "low", "high", "networks", "points"),
-    *("left_out", "within_rho", "within_low", "within_high", "within_networks", "resamples"),
-]
-# Empty where they cannot be computed.
-INTERVAL_COLUMNS = ["rho", "low", "high", "within_rho", "within_low", "within_high"]
+NETWORK, POINT = list(tables.NETWORK), list(tables.POINT)
 DECIMALS = 7  # of scores: finer than one trial in any run, coarser than the tables' nine digits
 
 
@@ -35,17 +20,16 @@ def scores(extrapolation: pd.DataFrame, max_delay: int, learned_accuracy: float)
         max_delay: longest delay of the nominal task in time steps, T_max.
         learned_accuracy: mean accuracy over classes at `max_delay` from which a network counts as having learned.
     Returns:
-        SCORE_COLUMNS, sorted, one row per network and class. `nominal_accuracy` is the accuracy at `max_delay`;
+        the table `scores`, sorted, one row per network and class. `nominal_accuracy` is the accuracy at `max_delay`;
         `extrapolation_score` the mean accuracy over the delays above it, `lifetime` (time steps, see `lifetimes`) the
         delay at which it has fallen half-way to chance, 1 / classes, both to DECIMALS decimals; `lifetime_censored`
         marks those that outlast the longest delay. `learned` is judged on the rows of phase `trained` and holds for
         every phase of that network.
     Raises:
-        ValueError: columns or delays are missing, rows are doubled, a network lacks a class or a delay, or a network
-            was trained on (phase control, centroid, slow_points) that has no rows of phase `trained`.
+        ValueError: delays are missing, a network lacks a class or a delay, or one that was trained on (phase control,
+            centroid, slow_points) has no rows of phase `trained`.
     Source: ours; Haviv et al. 2019 publish neither the measurement nor a score.
     """
-    check_table(extrapolation, "extrapolation", EXTRAPOLATION_COLUMNS, [*POINT, "delay"])
     accuracy = extrapolation.pivot(index=POINT, columns="delay", values="accuracy")
     longer = accuracy.columns > max_delay
     if max_delay not in accuracy.columns or not longer.any():
@@ -76,7 +60,7 @@ def scores(extrapolation: pd.DataFrame, max_delay: int, learned_accuracy: float)
             f"table extrapolation has no rows of phase trained for {describe_rows(orphans[NETWORK])}; expected them, "
             "because whether a network has learned is judged before it is trained on. Run the extrapolate stage again."
         )
-    return table.astype({"learned": bool})[SCORE_COLUMNS].sort_values(POINT, ignore_index=True)
+    return table.astype({"learned": bool})[columns_of("scores")].sort_values(POINT, ignore_index=True)
 
 
 def lifetimes(accuracy: np.ndarray, delays: np.ndarray, chance: float) -> tuple[np.ndarray, np.ndarray]:

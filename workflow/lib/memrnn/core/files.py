@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import io
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from memrnn.core.tables import TABLES, Table, parse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,50 +147,61 @@ def load_arrays(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, An
         ) from error
 
 
-def save_table(path: str | Path, frame: pd.DataFrame) -> None:
+def save_table(path: str | Path, frame: pd.DataFrame, table: str | Table | None = None) -> None:
     """Write a table as CSV, atomically, with nine significant digits (a float32 survives them unchanged).
 
     Its SHA-256 is written beside it: without, a table cut between two rows would still be a table.
+
+    Args:
+        frame: the rows, with the table's columns in any order, and no others.
+        table: what it must be; a name of `tables.TABLES`. None for what is outside the schema and is not checked.
+    Raises:
+        ValueError: it is not what the schema says; the message names the file and every fault. Nothing is written.
     """
+    about, faults = (None if table is None else _schema(table)), []
+    if about is not None:
+        unknown = [str(name) for name in frame.columns if name not in about.columns]
+        faults += [f"has the columns {', '.join(unknown)}, which memrnn.core.tables does not know"] if unknown else []
+        frame = frame[[name for name in about.columns if name in frame]]
     with write_atomic(path) as temporary:
         frame.to_csv(temporary, index=False, float_format="%.9g")
+        if about is not None:
+            faults += parse(temporary.read_bytes(), about)[1]
+            if faults:
+                raise ValueError(f"{path}: cannot be written: {'; '.join(faults)}.")
         _seal(Path(path), temporary)
 
 
-def load_table(
-    path: str | Path, columns: Sequence[str], may_be_empty: bool = False, sealed: bool = True
-) -> pd.DataFrame:
-    """Read a CSV table and check that it is as `save_table` wrote it, and has rows and all of `columns`.
+def load_table(path: str | Path, table: str | Table, sealed: bool = True) -> pd.DataFrame:
+    """Read a CSV table, plain or as .csv.gz, and check that it is as `save_table` wrote it and as the schema says.
 
     Args:
-        may_be_empty: whether no rows will do; such a table comes with the columns asked for, whatever it has.
+        table: what it must be; a name of `tables.TABLES`.
         sealed: whether its checksum must lie beside it; a published copy may come without. One that does is checked.
+    Returns:
+        its rows; `tables.parse` says of which types.
     Raises:
-        ValueError: the file is missing, empty, not a table, has changed since it was written, or lacks a column; the
-            message names file and columns.
+        ValueError: the file is missing, is not a table, has changed since it was written, or is not what the schema
+            says; the message names the file and every fault.
     """
-    import pandas as pd
-
     path = Path(path)
+    about = _schema(table)
     try:
         content = path.read_bytes()
-        frame = pd.read_csv(io.BytesIO(content))
-    except (OSError, ValueError) as error:  # pandas' own are ValueErrors
+    except OSError as error:
         raise ValueError(
-            f"{path}: expected a CSV table with columns {', '.join(columns)}, found {type(error).__name__}: {error}. "
-            "Delete the file and run again."
+            f"{path}: expected a CSV table with columns {', '.join(about.columns)}, found {type(error).__name__}: "
+            f"{error}. Run the stage that writes it."
         ) from error
-    nothing = frame.empty and may_be_empty
-    missing = [] if nothing else [column for column in columns if column not in frame.columns]
-    if missing:
-        raise ValueError(
-            f"{path}: lacks the columns {', '.join(missing)}; found {', '.join(map(str, frame.columns))}. "
-            "Delete the file and run again."
-        )
-    if frame.empty and not nothing:
-        raise ValueError(f"{path}: the table has no rows. Delete the file and run again.")
     _check_seal(path, content, must=sealed)
-    return frame.reindex(columns=list(columns)) if nothing else frame
+    frame, faults = parse(content, about, "gzip" if path.suffix == ".gz" else None)
+    if faults:
+        raise ValueError(f"{path}: {'; '.join(faults)}. Delete the file and run again.")
+    return frame
+
+
+def _schema(table: str | Table) -> Table:
+    return TABLES[table] if isinstance(table, str) else table
 
 
 def save_json(path: str | Path, value: Any) -> None:

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from memrnn.core import streams
 from memrnn.core.files import load_arrays
+from memrnn.core.tables import columns_of
 from memrnn.data.images import ImageSet
 from memrnn.dynamics.points import apart, position
 from memrnn.models.cell import State, speed
@@ -37,8 +38,6 @@ from memrnn.tasks import delayed_classification as trials
 from memrnn.tasks.delayed_classification import NO_CLASS, held_input, read_out
 from memrnn.tasks.forward import forward
 from memrnn.tasks.protocols import Schedule, Stage
-
-CONFUSION_COLUMNS = ["phase", "seed", "label", "other", "step", "confusion", "trials"]
 
 Search = Callable[[Networks, State], State]
 
@@ -181,10 +180,7 @@ def table(
                 for network, labels in enumerate(networks.labels)
                 for label, step in enumerate(introduced)
             ]  # fmt: skip
-    order = ["speed", "distance_to_next", "readout", "parent", "search_steps", "in_play", "introduced"]
-    order += ["nearest_distance", "nearest_label", "parent_distance"]
-    frame = pd.DataFrame(rows)[["phase", "seed", "label", "step", *order]]
-    return frame.sort_values(["phase", "seed", "label", "step"], ignore_index=True)
+    return pd.DataFrame(rows).sort_values(["phase", "seed", "label", "step"], ignore_index=True)
 
 
 def confusions(
@@ -240,5 +236,6 @@ def confusions(
             for labels, of_network in zip(networks.labels, shares, strict=True)
             for other, share in enumerate(of_network)
         ]  # fmt: skip
-    frame = pd.DataFrame(rows, columns=CONFUSION_COLUMNS)
-    return frame.sort_values(["phase", "seed", "label", "other"], ignore_index=True)
+    if not rows:
+        return pd.DataFrame(columns=columns_of("confusion"))
+    return pd.DataFrame(rows).sort_values(["phase", "seed", "label", "other"], ignore_index=True)

@@ -20,11 +20,19 @@ from xml.etree import ElementTree
 import pandas as pd
 from PIL import Image
 
-from memrnn.core import tables as contract
 from memrnn.core.files import load_arrays, load_json, load_table, seal_of
+from memrnn.core.tables import TABLES, Table, integer, parse, text
 
 MANIFEST = "manifest.csv"
-COLUMNS = ("path", "bytes", "sha256")
+MANIFEST_TABLE = Table(
+    "file of the run",
+    ("path",),
+    {
+        "path": text("below the run's folder"),
+        "bytes": integer("bytes", "size"),
+        "sha256": text("SHA-256 of the content, in hexadecimal digits"),
+    },
+)
 NOT_LISTED = ("logs", "benchmarks", "report.html", MANIFEST)  # first parts of paths
 PROVENANCE = (
     *("config", "config_hash", "commit", "clean", "versions", "machine", "threads", "devices"),
@@ -64,7 +72,7 @@ def manifest(files: Iterable[str | Path], folder: str | Path) -> pd.DataFrame:
         if not path.is_file():
             raise ValueError(f"{path}: no such file; expected a result of this run. Make it again with that target.")
         rows.append((path.relative_to(folder).as_posix(), path.stat().st_size, checksum(path)))
-    return pd.DataFrame(sorted(rows), columns=list(COLUMNS))
+    return pd.DataFrame(sorted(rows), columns=list(MANIFEST_TABLE.columns))
 
 
 def check(folder: str | Path) -> tuple[int, list[Fault]]:
@@ -80,7 +88,7 @@ def check(folder: str | Path) -> tuple[int, list[Fault]]:
         raise ValueError(
             f"{folder}: there is no {MANIFEST}, which a run writes at its end; expected the folder of a finished run"
         )
-    listed = load_table(folder / MANIFEST, COLUMNS, sealed=False)
+    listed = load_table(folder / MANIFEST, MANIFEST_TABLE, sealed=False)
     faults = []
     for row in listed.itertuples():
         faults += [Fault(row.path, kind, found) for kind, found in _compare(folder / row.path, row.bytes, row.sha256)]
@@ -118,10 +126,10 @@ def _compare(path: Path, size: int, digest: str) -> Iterator[tuple[str, str]]:
 def invalid(path: Path) -> Iterator[str]:
     """What is wrong with a file, whatever the manifest says: its name tells what it must hold."""
     if path.suffix == ".csv" and path.parent.name == "tables":
-        if path.stem not in contract.TABLES:
-            yield f"a table that nothing is known of; expected one of {', '.join(contract.TABLES)}"
+        if path.stem not in TABLES:
+            yield f"a table that nothing is known of; expected one of {', '.join(TABLES)}"
         else:
-            yield from contract.faults(path, contract.TABLES[path.stem], contract.WITHOUT_ROWS.get(path.stem))
+            yield from parse(path.read_bytes(), TABLES[path.stem])[1]
     try:
         if path.suffix == ".safetensors":
             load_arrays(path)
@@ -164,9 +172,9 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     print(f"{run}: {right} files are right, {len(faults)} faults")
     kinds = {"changed" if fault.kind == "invalid" else fault.kind for fault in faults}
-    for kind, text in ADVICE.items():
+    for kind, advice in ADVICE.items():
         if kind in kinds:
-            print(text)
+            print(advice)
     return 1
 
 

@@ -12,16 +12,17 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import spectrum_of
+from conftest import filled, spectrum_of
 from scipy import stats
 
-from memrnn.analysis import claims as claims_module
-from memrnn.analysis.claims import CLAIM_COLUMNS, STATEMENTS, WIDTH, judge, main, numbers, summary, verdict
+from memrnn.analysis.claims import CLAIMS, Evidence, judge, numbers, summary, verdict
+from memrnn.analysis.claims.__main__ import main
+from memrnn.analysis.claims.summary import WIDTH
 from memrnn.analysis.correlate import correlate
-from memrnn.analysis.formation import FORMATION_COLUMNS, TEST_COLUMNS
-from memrnn.analysis.scores import scores
+from memrnn.analysis.scores import POINT, scores
 from memrnn.core.files import load_json, load_table, save_json, save_table
 from memrnn.core.stats import mean_interval, spread_interval
+from memrnn.core.tables import TABLES, columns_of
 
 SCRIPTS = Path(__file__).parents[2] / "workflow" / "scripts"
 SETTINGS = {"search_steps": 3000, "nominal_margin": 0.05, "distinct_distance": 0.1, "majority": 0.5}
@@ -75,7 +76,7 @@ def run(cells=("gru",), protocols=("decu", "vocu"), seeds=4, phases=PHASES, lear
                 slow.append([*point, steps, speed, readout, 1.0 + label, ask["distance"](*network)])
         if phase == "trained" and protocol in FOLLOWED:
             formation += formation_rows(network, has, ask)
-    formation = pd.DataFrame(formation, columns=FORMATION_COLUMNS).astype({"appears": float})
+    formation = pd.DataFrame(formation, columns=columns_of("formation")).astype({"appears": float})
     names = ["dataset", "cell", "curriculum", "phase", "seed", "label"]
     table = scores(
         pd.DataFrame(extrapolation, columns=[*names, "delay", "accuracy"]), 20, CORRELATE["learned_accuracy"]
@@ -93,7 +94,7 @@ def formation_rows(network, learned, ask):
     for label, (start, appears, parent, excess) in enumerate(given):
         key = dict(zip(("cell", "curriculum", "seed", "phase"), network, strict=True))
         change = {"parent_speed_change": -1.0, "others_speed_change": -np.log10(2)} if parent >= 0 else {}
-        yield dict.fromkeys(FORMATION_COLUMNS, np.nan) | key | change | {
+        yield dict.fromkeys(columns_of("formation"), np.nan) | key | change | {
             "dataset": "digits", "label": label, "learned": learned, "introduced": start, "appears": appears,
             "steps": 40, "parent": parent, "parent_distance": 0.05 if label < 3 else 0.2, "candidates": 0,
             "most_confused": -1, "parent_excess": excess if network[1] == "vocu" else np.nan,
@@ -107,11 +108,16 @@ def permutation_test(formation):
         networks = of_cell[of_cell.learned & of_cell.parent_excess.notna()].seed.nunique()
         p = 0.01 if networks else np.nan
         rows.append(["digits", cell, "vocu", p, p, 2 * networks, 0, networks, 100])
-    return pd.DataFrame(rows, columns=TEST_COLUMNS)
+    return pd.DataFrame(rows, columns=columns_of("confusion_test"))
+
+
+def evidence(tables, **changes):
+    names = ("scores", "correlation", "slow_points", "formation", "confusion_test")
+    return Evidence(dict(zip(names, tables, strict=True)), SETTINGS | changes, CORRELATE["confidence"])
 
 
 def judged(tables, **changes):
-    return judge(*tables, **(SETTINGS | changes), confidence=CORRELATE["confidence"])
+    return judge(evidence(tables, **changes))
 
 
 def verdicts(table):
@@ -126,7 +132,7 @@ def panel(table, claim, name, measure=""):
 
 
 def headlines(tables):
-    return numbers(judged(tables), *tables, settings=SETTINGS, correlate=CORRELATE, max_delay=20)
+    return numbers(judged(tables), evidence(tables), correlate=CORRELATE, max_delay=20)
 
 
 class TestIntervals:
@@ -178,11 +184,11 @@ class TestVerdict:
 class TestJudge:
     def test_supported(self):
         table = judged(run(cells=("gru", "lstm")))
-        assert list(table.columns) == CLAIM_COLUMNS
-        assert verdicts(table) == dict.fromkeys(STATEMENTS, "supported")
+        assert list(table.columns) == columns_of("claims")
+        assert verdicts(table) == dict.fromkeys(CLAIMS, "supported")
         assert table.holds[table.side != "(descriptive)"].all()
         assert table.holds[table.side == "(descriptive)"].isna().all()
-        assert (table.statement == table.claim.map(STATEMENTS)).all()
+        assert (table.statement == table.claim.map({name: claim.STATEMENT for name, claim in CLAIMS.items()})).all()
         per_cell = {"C1": 1 + 1 + 2, "C2": 4 * 2, "C3": 3, "C4": 1 + 5 + 3 * 2, "C5": 4}
         assert table.claim.value_counts().to_dict() == {claim: 2 * rows for claim, rows in per_cell.items()}
         assert set(table.panel[table.claim == "C3"]) == {
@@ -435,7 +441,7 @@ class TestJudge:
     def test_protocol_that_never_learned_is_listed_and_does_not_enter(self):
         with_nacu = run(protocols=("decu", "nacu", "vocu"), learned=lambda cell, protocol, *rest: protocol != "nacu")
         table = judged(with_nacu)
-        assert verdicts(table) == dict.fromkeys(STATEMENTS, "supported")
+        assert verdicts(table) == dict.fromkeys(CLAIMS, "supported")
         for claim, name in [
             ("C1", "gru decu - nacu"),
             ("C2", "gru nacu"),
@@ -451,11 +457,11 @@ class TestJudge:
 
     def test_nothing_to_judge(self):
         table = judged(run(learned=lambda *network: False))
-        assert verdicts(table) == dict.fromkeys(STATEMENTS, "not supported")
+        assert verdicts(table) == dict.fromkeys(CLAIMS, "not supported")
         assert table.statement.str.contains("Nothing could be judged").all()
         assert table[["value", "holds"]].isna().all(axis=None)
         text = summary(table)
-        assert text.count("  NOT JUDGED  ") == len(STATEMENTS)
+        assert text.count("  NOT JUDGED  ") == len(CLAIMS)
         assert "SUPPORTED" not in text
 
     def test_single_network(self):
@@ -489,16 +495,6 @@ class TestJudge:
     def test_refuses_what_does_not_fit(self):
         table, correlation, slow, *formed = run()
         formation, test = formed
-        with pytest.raises(ValueError, match="table scores lacks the columns learned"):
-            judged((table.drop(columns="learned"), correlation, slow, *formed))
-        with pytest.raises(ValueError, match="table correlation lacks the columns rho"):
-            judged((table, correlation.drop(columns="rho"), slow, *formed))
-        with pytest.raises(ValueError, match="table slow_points lacks the columns nearest_distance"):
-            judged((table, correlation, slow.drop(columns="nearest_distance"), *formed))
-        with pytest.raises(ValueError, match="table scores: 128 rows are there twice"):
-            judged((pd.concat([table, table]), correlation, slow, *formed))
-        with pytest.raises(ValueError, match="table correlation: 1 rows are there twice"):
-            judged((table, pd.concat([correlation, correlation.iloc[:1]]), slow, *formed))
         with pytest.raises(
             ValueError, match="table scores has the phases centroid, control, slow_points; expected trained"
         ):
@@ -511,10 +507,6 @@ class TestJudge:
             judged((table, correlation, slow[(slow.seed != 2) | (slow.curriculum != "decu")], *formed))
         with pytest.raises(ValueError, match="has the datasets digits, mnist; expected one"):
             judged((pd.concat([table, table.assign(dataset="mnist")]), correlation, slow, *formed))
-        with pytest.raises(ValueError, match="table formation lacks the columns parent"):
-            judged((table, correlation, slow, formation.drop(columns="parent"), test))
-        with pytest.raises(ValueError, match="table confusion_test: 1 rows are there twice"):
-            judged((table, correlation, slow, formation, pd.concat([test, test])))
         for odd in (formation.assign(seed=formation.seed + 9), formation.assign(learned=False)):
             with pytest.raises(ValueError, match="formation and scores disagree about the network digits gru decu"):
                 judged((table, correlation, slow, odd, test))
@@ -528,8 +520,8 @@ class TestNumbers:
             *("verdicts", "networks", "nominal", "extrapolation", "rho", "budget_rho", "regularise", "readout_share"),
             *("judged", "distinct_share", "formation", "settings"),
         }
-        assert found["verdicts"] == dict.fromkeys(STATEMENTS, "supported")
-        assert found["judged"] == dict.fromkeys(STATEMENTS, True)
+        assert found["verdicts"] == dict.fromkeys(CLAIMS, "supported")
+        assert found["judged"] == dict.fromkeys(CLAIMS, True)
         assert found["networks"] == {"trained": 16, "learned": 14, "left_out": 2}
         assert found["settings"] == {"max_delay": 20, **SETTINGS, **CORRELATE}
         first = found["nominal"][0]
@@ -567,7 +559,7 @@ class TestNumbers:
         found = headlines(run(learned=lambda *network: False))
         save_json(tmp_path / "numbers.json", found)
         assert load_json(tmp_path / "numbers.json") == found
-        assert found["judged"] == dict.fromkeys(STATEMENTS, False)
+        assert found["judged"] == dict.fromkeys(CLAIMS, False)
         assert found["nominal"][0]["mean"] is None
         assert found["nominal"][0]["all_mean"] == 0
         assert found["rho"][0]["rho"] is None
@@ -602,16 +594,16 @@ class TestSummary:
         table = judged(
             run(protocols=("decu", "nacu", "vocu"), learned=lambda cell, protocol, *rest: protocol != "nacu")
         )
-        save_table(tmp_path / "claims.csv", table)
-        back = load_table(tmp_path / "claims.csv", CLAIM_COLUMNS)
+        save_table(tmp_path / "claims.csv", table, "claims")
+        back = load_table(tmp_path / "claims.csv", "claims")
         assert summary(back) == summary(table)
         nothing = judged(run(learned=lambda *network: False))
-        save_table(tmp_path / "nothing.csv", nothing)
-        assert summary(load_table(tmp_path / "nothing.csv", CLAIM_COLUMNS)) == summary(nothing)
+        save_table(tmp_path / "nothing.csv", nothing, "claims")
+        assert summary(load_table(tmp_path / "nothing.csv", "claims")) == summary(nothing)
 
     def test_command_prints_what_is_there(self, tmp_path, capsys):
         table = judged(run())
-        save_table(tmp_path / "tables" / "claims.csv", table)
+        save_table(tmp_path / "tables" / "claims.csv", table, "claims")
         main([str(tmp_path)])
         printed = capsys.readouterr().out
         assert printed.startswith(summary(table))
@@ -630,8 +622,14 @@ class TestSummary:
 
     def test_needs_no_torch(self):
         code = "import memrnn.analysis.claims, memrnn.analysis.correlate, sys; sys.exit('torch' in sys.modules)"
-        library = Path(claims_module.__file__).parents[2]
+        library = Path(__file__).parents[2] / "workflow" / "lib"
         assert subprocess.run([sys.executable, "-c", code], cwd=library, check=False).returncode == 0
+
+
+class Inputs(dict):
+    """Paths by name, as Snakemake hands them on."""
+
+    __getattr__ = dict.__getitem__
 
 
 def test_scripts_from_tables_to_verdicts(tmp_path, monkeypatch):
@@ -642,17 +640,14 @@ def test_scripts_from_tables_to_verdicts(tmp_path, monkeypatch):
         table.assign(delay=20, accuracy=table.nominal_accuracy),
         *(table.assign(delay=delay, accuracy=table.extrapolation_score) for delay in DELAYS[1:]),
     ]
-    names = ["extrapolation", "slow_points", "spectrum", "scores", "correlation", "claims", "formation", "test"]
-    paths = {name: str(tmp_path / f"{name}.csv") for name in names} | {"numbers": str(tmp_path / "numbers.json")}
-    save_table(paths["extrapolation"], pd.concat(long))
-    save_table(paths["slow_points"], slow)
-    save_table(paths["formation"], formation)
-    save_table(paths["test"], test)
-    save_table(paths["spectrum"], spectrum)
+    paths = {name: str(tmp_path / f"{name}.csv") for name in TABLES} | {"numbers": str(tmp_path / "numbers.json")}
+    made = {"extrapolation": pd.concat(long)[[*POINT, "delay", "accuracy"]], "slow_points": slow, "spectrum": spectrum}
+    for name, frame in (made | {"formation": formation, "confusion_test": test}).items():
+        save_table(paths[name], filled(name, frame), name)
 
     def execute(stage, inputs, outputs):
         job = SimpleNamespace(
-            input=SimpleNamespace(**{name: paths[name] for name in inputs}),
+            input=Inputs({name: paths[name] for name in inputs}),
             output=SimpleNamespace(**{name: paths[name] for name in outputs}),
             params=SimpleNamespace(correlate=CORRELATE, claims=SETTINGS, max_delay=20),
             log=[str(tmp_path / f"{stage}.log")],
@@ -660,12 +655,12 @@ def test_scripts_from_tables_to_verdicts(tmp_path, monkeypatch):
         runpy.run_path(str(SCRIPTS / f"{stage}.py"), init_globals={"snakemake": job})
 
     execute("correlate", ["extrapolation", "slow_points", "spectrum"], ["scores", "correlation"])
-    found = load_table(paths["correlation"], list(correlation.columns))
+    found = load_table(paths["correlation"], "correlation")
     pd.testing.assert_frame_equal(found, correlation, rtol=1e-6, check_dtype=False)
     line = "gru all, speed at 3000 search steps and extrapolation_score: rho -0.9"
     assert line in (tmp_path / "correlate.log").read_text(encoding="utf-8")
 
-    execute("claims", ["scores", "correlation", "slow_points", "formation", "test"], ["claims", "numbers"])
-    assert verdicts(load_table(paths["claims"], CLAIM_COLUMNS)) == dict.fromkeys(STATEMENTS, "supported")
-    assert load_json(paths["numbers"])["verdicts"] == dict.fromkeys(STATEMENTS, "supported")
+    execute("claims", ["scores", "correlation", "slow_points", "formation", "confusion_test"], ["claims", "numbers"])
+    assert verdicts(load_table(paths["claims"], "claims")) == dict.fromkeys(CLAIMS, "supported")
+    assert load_json(paths["numbers"])["verdicts"] == dict.fromkeys(CLAIMS, "supported")
     assert "C5  SUPPORTED" in (tmp_path / "claims.log").read_text(encoding="utf-8")

@@ -54,6 +54,13 @@ def test_all_that_is_promised_is_there(found):
     assert found["machine"]["kernels"] in torch.__config__.show()
 
 
+def test_what_the_shell_says_of_kernels_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")  # other last bits
+    monkeypatch.setenv("MKLX", "something else")
+    environment = provenance.collect(CONFIG, tmp_path, [], [], tmp_path)["machine"]["environment"]
+    assert environment["MKL_CBWR"] == "COMPATIBLE" and "MKLX" not in environment
+
+
 def test_it_is_json(found, tmp_path):
     save_json(tmp_path / "p.json", found)
     assert load_json(tmp_path / "p.json") == found

@@ -18,6 +18,18 @@ import pandas as pd
 
 PACKAGES = ("numpy", "pandas", "safetensors", "scikit-learn", "scipy", "seaborn", "snakemake", "torch")
 
+# Variables of the shell that choose other kernels, and with these other last bits, begin so.
+CHOOSING = (
+    "MKL_",
+    "ATEN_",
+    "ONEDNN_",
+    "DNNL_",
+    "OPENBLAS_",
+    "CUBLAS_",
+    "NVIDIA_TF32",
+    "TORCH_ALLOW_TF32",
+    "GLIBC_TUNABLES",
+)
 
 # The line by which a job of training says how it computes; `engine.describe` writes it.
 DEVICE = re.compile(r"^\S+ \S+ on (.+?), products in ", re.MULTILINE)
@@ -71,7 +83,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """System, processor, its number of cores, and the kernels that torch chooses there, on which last bits depend."""
+    """System, processor, its number of cores; torch's kernels and the shell's choices, on which last bits depend."""
     import torch
 
     return {
@@ -79,6 +91,7 @@ def machine() -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "kernels": torch.backends.cpu.get_cpu_capability(),
+        "environment": {name: value for name, value in sorted(os.environ.items()) if name.startswith(CHOOSING)},
     }
 
 

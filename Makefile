@@ -13,16 +13,22 @@ SHELL := bash
 # The library is used from where it lies, so the environment holds the locked requirements and nothing else.
 export PYTHONPATH := $(CURDIR)/workflow/lib
 
+# Settings of pip's in the shell that would put packages elsewhere than into the environment.
+export PIP_USER := 0
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT
+
 # Modules are compiled when first imported, not at installation: most never are, and compiling all of them takes as long
 # as the rest of the set-up. What is compiled must then be kept, also where the shell says otherwise.
 export PYTHONDONTWRITEBYTECODE :=
 
-SNAKEMAKE = $(VENV)/bin/snakemake --workflow-profile workflow/profiles/$(PROFILE) $(if $(CONFIG),--configfile $(CONFIG))
+# Snakemake takes all that follows --configfile for files, up to the next flag.
+SNAKEMAKE = $(VENV)/bin/snakemake $(if $(CONFIG),--configfile $(CONFIG)) --workflow-profile workflow/profiles/$(PROFILE)
 
 # On a cluster, the profile says how many jobs wait or run at a time, and the plugins that submit them are needed.
 ON_CLUSTER = $(filter-out default,$(PROFILE))
 
-# The run's name, from the same files in the same order as Snakemake reads them; known once the environment exists.
+# The run that is verified or watched, from the same files in the same order as Snakemake reads them; known once the
+# environment exists. Of `make reproduce`, Snakemake itself says which run it made.
 RUN = $(shell $(VENV)/bin/python -c 'import sys, yaml; print([c["run"] for c in map(yaml.safe_load, map(open, sys.argv[1:])) if "run" in c][-1])' config/config.yaml $(CONFIG))
 
 .PHONY: help setup reproduce verify watch smoke check test test-cluster test-all docs bench equivalence lock clean
@@ -33,8 +39,8 @@ help:
 	@echo "                   CORES=2                    processor cores to use (default: all)"
 	@echo "                   CONFIG=config/smoke.yaml   settings that override config/config.yaml"
 	@echo "                   PROFILE=slurm              submit to a cluster; docs/cluster.md"
-	@echo "                   ARGS='--forcerun figure'   any further flag or target of snakemake"
-	@echo "make verify      whether a finished run is whole and as it was written; CONFIG= as for reproduce"
+	@echo "                   ARGS='--forcerun figure'   any further flag or target of snakemake; of a part, no report"
+	@echo "make verify      whether a finished run is whole and as it was written; CONFIG= as for reproduce, or RUN=name"
 	@echo "make watch       how far a run is, in another terminal; CONFIG= likewise"
 	@echo "make smoke       the same workflow in about a minute, on tiny settings"
 	@echo "make check       lint and the quick tests, under a minute"
@@ -65,10 +71,17 @@ $(VENV)/.installed-slurm: requirements-slurm.lock $(VENV)/.installed
 	$(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --requirement $<
 	@touch $@
 
+# Where all of a run was made, not a part or a plan of it, Snakemake leaves the run's settings in a note. Report and
+# verdicts are then made, of that very run, whatever flags its settings came by.
 reproduce: setup
-	$(SNAKEMAKE) $(if $(ON_CLUSTER),,--cores $(CORES)) $(ARGS)
-	$(SNAKEMAKE) --report results/$(RUN)/report.html
-	@$(VENV)/bin/python -m memrnn.analysis.claims results/$(RUN)
+	@export MEMRNN_NOTE=$$(mktemp); trap 'rm -f "$$MEMRNN_NOTE"' EXIT; \
+	call() { echo "$$*"; "$$@"; }; \
+	call $(SNAKEMAKE) $(if $(ON_CLUSTER),,--cores $(CORES)) $(ARGS); \
+	if [ -s "$$MEMRNN_NOTE" ]; then \
+	    results=results/$$($(VENV)/bin/python -c 'import json, sys; print(json.load(sys.stdin)["run"])' < "$$MEMRNN_NOTE"); \
+	    call $(SNAKEMAKE) --configfile "$$MEMRNN_NOTE" --report "$$results/report.html"; \
+	    $(VENV)/bin/python -m memrnn.analysis.claims "$$results"; \
+	fi
 
 verify: setup
 	@$(VENV)/bin/python -m memrnn.run.verify results/$(RUN)

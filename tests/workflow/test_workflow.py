@@ -384,6 +384,21 @@ def edited(finished: Path):
             os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "noted"),
+    [(["--cores", "1"], True), (["--dry-run"], False), (["--unlock"], False), (["--cores", "1", "dataset"], False)],
+)
+def test_a_run_that_is_all_made_is_noted_for_the_report(finished, tmp_path, monkeypatch, arguments, noted):
+    monkeypatch.setenv("MEMRNN_NOTE", str(tmp_path / "note"))
+    done = snakemake(finished, *arguments, *SMOKE)
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "note").exists() == noted
+    assert (
+        not noted
+        or load_json(tmp_path / "note", sealed=False) == load_json(finished / "results/smoke/provenance.json")["config"]
+    )
+
+
 AFTER_NETWORKS = {"tables": 7, "correlate": 1, "predictors": 1, "formation": 1, "claims": 1, "provenance": 1, "all": 1}
 
 

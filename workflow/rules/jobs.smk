@@ -1,7 +1,11 @@
 # Every job of a run, whose files end up in its manifest; and what is said when all are done.
 
+import atexit
+import json
 
-report: "../report/workflow.rst"
+if not MODULE:
+
+    report: "../report/workflow.rst"
 
 
 BEFORE = planning.written(PROVENANCE)
@@ -34,3 +38,15 @@ onsuccess:
         from memrnn.analysis import claims  # here and not for every plan: its statistics take a second to import
 
         claims.main([RESULTS])
+
+
+def leave_note():
+    """Write the run's settings where `make reproduce` asks for them, once all of the run, and not a part, was made."""
+    whole = workflow.execution_settings and not workflow.dryrun and not workflow.overwrite_workdir
+    if whole and any(job.rule.name == "all" for job in workflow.dag.jobs):
+        Path(NOTE).write_text(json.dumps(SETTINGS))
+
+
+NOTE = os.environ.get("MEMRNN_NOTE")
+if NOTE:
+    atexit.register(leave_note)

@@ -13,6 +13,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from snakemake.cli import parse_config
 from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config
 
@@ -592,6 +593,25 @@ def test_all_problems_are_told_at_once_and_good_parts_are_still_compared():
         *("task.min_delay", "train.learning_rate_drop.start", "protocol_settings.decu.values"),
         *("extrapolate.delays", "extrapolate.delays"),
     ]
+
+
+# ---------------------------------------------------------------- the command line
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("seeds=[0,1]", {"seeds": [0, 1]}),
+        ("train={steps: 200, learning_rate: 1.0e-4}", {"train": {"steps": 200, "learning_rate": 1e-4}}),
+        ("dataset={source: folder, folder: ~}", {"dataset": {"source": "folder", "folder": None}}),
+        ("extrapolate={delays: [1, 20, 30]}", {"extrapolate": {"delays": [1, 20, 30]}}),
+        ("run=mine", {"run": "mine"}),
+        ("run=1e3", {"run": 1000.0}),
+        ("dataset={folder: '{'}", {"dataset": {"folder": "{"}}),
+    ],
+)
+def test_settings_of_the_command_line_have_the_types_of_a_file(given, expected):
+    assert config.retyped(parse_config([given])) == expected
 
 
 # ---------------------------------------------------------------- what is allowed

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import copy_workflow, snakemake
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -234,29 +235,56 @@ def test_setup_refuses_an_old_python(clone: Path) -> None:
     assert "Python >= 3.11 is needed, but ./old is Python 3.9.2" in done.stderr
 
 
+def test_setup_installs_into_the_environment_whatever_the_shell_says(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "requirements.lock").write_text("# nothing\n")
+    done = run("make", "setup", cwd=tmp_path, PIP_USER="1", PIP_TARGET="elsewhere", PIP_ROOT="elsewhere")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / ".venv/.installed").exists() and not (tmp_path / "elsewhere").exists()
+
+
+def tools(folder: Path, note: str) -> None:
+    """An environment whose tools do nothing; Snakemake leaves the note that it was all of a run, and reports of it."""
+    snakemake = f"""case "$*" in
+    *"--configfile $MEMRNN_NOTE --report "*) cat "$MEMRNN_NOTE" >&2;;
+    *) printf %s '{note}' > "$MEMRNN_NOTE";;
+    esac"""
+    python = f'if [ "$1" = -c ]; then exec {sys.executable} "$@"; else echo "python $*"; fi'
+    (folder / ".venv/bin").mkdir()
+    for name, script in {"snakemake": snakemake, "python": python}.items():
+        (folder / ".venv/bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / ".venv/bin" / name).chmod(0o755)
+
+
 @pytest.mark.parametrize(
-    ("arguments", "files"),
+    ("arguments", "call"),
     [
-        (["reproduce"], ["config.yaml"]),
-        (["reproduce", "CONFIG=config/smoke.yaml"], ["config.yaml", "smoke.yaml"]),
-        (["smoke"], ["config.yaml", "smoke.yaml"]),
+        (["reproduce"], "--workflow-profile workflow/profiles/default --cores 3"),
+        (
+            ["reproduce", "CONFIG=mine.yaml", "ARGS=--config run=other -- all"],
+            "--configfile mine.yaml --workflow-profile workflow/profiles/default --cores 3 --config run=other -- all",
+        ),
+        (["smoke"], "--configfile config/smoke.yaml --workflow-profile workflow/profiles/default --cores 3"),
     ],
 )
-def test_make_runs_the_workflow_then_the_report_of_the_same_run(arguments: list[str], files: list[str]) -> None:
-    layers = [yaml.safe_load((ROOT / "config" / name).read_text()) for name in files]
-    name = [layer["run"] for layer in layers if "run" in layer][-1]
-    done = run("make", "--dry-run", *arguments, "CORES=3", "ARGS=--forcerun figure", f"VENV={sys.prefix}")
+def test_make_reports_the_run_that_snakemake_made(clone: Path, arguments: list[str], call: str) -> None:
+    settings = '{"run": "other", "seeds": [1]}'
+    tools(clone, settings)
+    done = run("make", *arguments, "CORES=3", cwd=clone)
     assert done.returncode == 0, done.stderr
-    commands = [
-        line.split() for line in done.stdout.splitlines() if "bin/snakemake" in line or "memrnn.analysis.claims" in line
-    ]
-    workflow, report, claims = commands
-    assert workflow[-4:] == ["--cores", "3", "--forcerun", "figure"]
-    assert report[-2:] == ["--report", f"results/{name}/report.html"]
-    assert claims[-1] == f"results/{name}"
-    for command in (workflow, report):
-        assert ("--configfile" in command) == (len(files) == 2)
-        assert command[1:3] == ["--workflow-profile", "workflow/profiles/default"]
+    workflow, report, claims = done.stdout.splitlines()
+    assert workflow == f".venv/bin/snakemake {call}"
+    assert report.endswith(" --report results/other/report.html")
+    assert claims == "python -m memrnn.analysis.claims results/other"
+    assert done.stderr.strip() == settings  # those of the report
+
+
+def test_make_reports_nothing_where_a_part_or_a_plan_was_made(clone: Path) -> None:
+    tools(clone, "")
+    done = run("make", "smoke", "ARGS=-n", cwd=clone)
+    assert done.returncode == 0, done.stderr
+    (only,) = done.stdout.splitlines()
+    assert only.endswith(" -n")
 
 
 def test_make_submits_to_a_cluster_as_the_profile_says() -> None:
@@ -266,8 +294,73 @@ def test_make_submits_to_a_cluster_as_the_profile_says() -> None:
     pattern = re.compile("slurm.lock|bin/snakemake")
     install, workflow, report = filter(pattern.search, done.stdout.splitlines())
     assert install.endswith("--requirement requirements-slurm.lock")
-    assert workflow.split()[1:] == ["--workflow-profile", "workflow/profiles/slurm"]
-    assert report.split()[1:4] == ["--workflow-profile", "workflow/profiles/slurm", "--report"]
+    assert workflow.split("snakemake")[1].split() == ["--workflow-profile", "workflow/profiles/slurm", ";", "\\"]
+    assert "--workflow-profile workflow/profiles/slurm --configfile" in report
+
+
+# ---------------------------------------------------------------- where the clone lies, and who calls it
+
+IMAGES = "results/smoke/dataset/digits.safetensors"
+
+
+def test_the_clone_and_its_environment_may_lie_at_a_path_with_spaces_and_brackets(tmp_path: Path) -> None:
+    clone = copy_workflow(tmp_path / "a b & (c) d'e $f")
+    (clone / "environment").symlink_to(sys.prefix)
+    python = clone / "environment/bin/python"
+    done = run(python, "-m", "snakemake", IMAGES, "--cores", "1", "--configfile", "config/smoke.yaml", cwd=clone)
+    assert done.returncode == 0 and (clone / IMAGES).exists(), done.stderr
+
+
+def test_a_path_that_would_part_the_library_s_is_refused(tmp_path: Path) -> None:
+    done = snakemake(copy_workflow(tmp_path / "a:b"), "--cores", "1", "--dry-run")
+    assert done.returncode != 0 and "expected a path without :" in done.stdout
+
+
+OUTER = """
+configfile: "outer.yaml"
+
+module memory:
+    snakefile: "{clone}/Snakefile"
+    config: config["memory"]
+
+use rule * from memory as memory_*
+
+rule count:
+    default_target: True
+    input: rules.memory_claims.output.claims, "results/inner/dataset/digits.safetensors"
+    output: "count.txt"
+    shell: "wc -c {{input}} > {{output}}"
+"""
+INNER = """
+memory:
+  run: inner
+  seeds: [3]
+  protocols: [nacu]
+  backtrack: {protocols: []}
+  regularise: {protocols: []}
+"""
+
+
+def test_another_workflow_may_use_this_one_as_a_module(tmp_path: Path) -> None:
+    clone, outer = copy_workflow(tmp_path / "clone"), tmp_path / "outer"
+    outer.mkdir()
+    (outer / "Snakefile").write_text(OUTER.format(clone=clone))
+    (outer / "outer.yaml").write_text(INNER)
+    plan = snakemake(outer, "--dry-run")
+    assert plan.returncode == 0, plan.stdout
+    assert "results/inner/train/lstm-nacu/seeds3.safetensors" in plan.stdout and "vocu/" not in plan.stdout
+    done = snakemake(outer, "--cores", "1", "results/inner/dataset/digits.safetensors")
+    assert done.returncode == 0 and (outer / "results/inner/dataset/digits.safetensors").exists(), done.stdout
+    assert not (clone / "results").exists()
+
+
+def test_settings_without_a_name_do_not_go_on_in_the_default_run(tmp_path: Path) -> None:
+    clone = copy_workflow(tmp_path / "clone")
+    (clone / "mine.yaml").write_text("threads: 2\n")
+    done = snakemake(clone, "--dry-run", "--configfile", "mine.yaml")
+    assert done.returncode != 0 and re.search(r"run: missing in \S*mine\.yaml; expected a name", done.stdout)
+    done = snakemake(clone, "--dry-run", "--configfile", "mine.yaml", "--config", "run=mine", "seeds=[7,8]")
+    assert done.returncode == 0 and "results/mine/train/gru-decu/seeds7-8.safetensors" in done.stdout, done.stdout
 
 
 def test_no_path_of_one_machine_and_nothing_unfinished() -> None:

@@ -1,11 +1,23 @@
 # Validation, names of files, and what the rules share.
 
+import shlex
 import sys
 from pathlib import Path
 
-ROOT = Path(workflow.basedir)
+# From this file's place and not from the main Snakefile's: that may be another workflow's, of which this is a module.
+ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
 LIBRARY = ROOT / "workflow" / "lib"
 sys.path.insert(0, str(LIBRARY))
+if os.pathsep in str(LIBRARY):
+    raise WorkflowError(
+        f"{ROOT}: expected a path without {os.pathsep}, which parts the folders of PYTHONPATH. Move it."
+    )
+# Snakemake hands the interpreter's path to a shell as it is, in which a space or a bracket has a meaning.
+if not sys.executable.startswith("'"):
+    sys.executable = shlex.quote(sys.executable)
+from snakemake.common.configfile import load_configfile
+from snakemake.utils import update_config
+
 from memrnn import figures
 from memrnn.core.files import load_json
 from memrnn.data import sources
@@ -14,11 +26,28 @@ from memrnn.run import config as configuration
 from memrnn.run import planning
 
 planning.use_library(LIBRARY)
+MODULE = not workflow.modifier.is_main_snakefile()  # of another workflow, whose `config:` names what differs
+if MODULE:
+    if workflow.modifier.path_modifier.prefix:
+        raise WorkflowError(
+            "module: found a prefix; expected none, because a run has its folder: results/<config.run>/."
+        )
+    whole = load_configfile(ROOT / "config" / "config.yaml")
+    update_config(whole, config)
+    config.update(whole)
+else:  # of `--config 'seeds=[0,1]'`, Snakemake reads what stands in brackets as text
+    update_config(config, configuration.retyped(workflow.config_settings.config))
 
 try:
     configuration.validate(config, ROOT / "workflow" / "schemas" / "config.schema.yaml")
 except configuration.ConfigError as error:
     raise WorkflowError(error)
+if workflow.overwrite_configfiles and "run" not in workflow.config_settings.overwrite_config and not MODULE:
+    raise WorkflowError(
+        f"run: missing in {', '.join(map(str, workflow.overwrite_configfiles))}; expected a name for these settings, such "
+        f"as `run: mine`, because results/{config['run']}/ holds those of config/config.yaml. To go on there all the "
+        f"same, add --config run={config['run']}."
+    )
 planning.put_in_order(config)
 
 RESULTS = f"results/{config['run']}"

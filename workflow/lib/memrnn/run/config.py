@@ -6,6 +6,7 @@ The schema says what each key may hold; the checks here say how values must fit 
 from __future__ import annotations
 
 import ast
+import contextlib
 import copy
 import difflib
 import math
@@ -85,6 +86,20 @@ def validate(config: Mapping[str, Any], schema_path: str | Path) -> None:
             lines[MOST_LINES - 1 :] = [f"configuration: found {rest} more problems; allowed: none"]
         count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
         raise ConfigError("\n".join([f"The configuration has {count}:", *(f"  {line}" for line in lines)]))
+
+
+def retyped(value: Any, nested: bool = False) -> Any:
+    """Settings of the command line with the types that they would have in a file.
+
+    Snakemake reads numbers and truth values there, but what stands in brackets as text; this is read again as YAML.
+    """
+    if isinstance(value, Mapping):
+        return {key: retyped(each, nested or isinstance(each, Mapping | list)) for key, each in value.items()}
+    if isinstance(value, list):
+        return [retyped(each, True) for each in value]
+    with contextlib.suppress(yaml.YAMLError):
+        return yaml.safe_load(value) if nested and isinstance(value, str) else value
+    return value
 
 
 def _more_than(most: int, config: Any) -> bool:

@@ -40,10 +40,10 @@ from training import CLASSES, LAYERS, Point, engine_step, measure, peaks, plain_
 
 from memrnn.core.files import save_json, save_table
 from memrnn.models import fronts
-from memrnn.models import networks as nets
 from memrnn.models.fronts import Convnet, effective
 from memrnn.models.networks import Networks
 from memrnn.run import provenance
+from memrnn.tasks.delayed_classification import untrained
 
 CONFIGS = Path(__file__).parents[1] / "config"
 SIZES = {"small": "cifar10_small.yaml", "paper": "paper_cifar10.yaml"}  # on top of config.yaml
@@ -132,8 +132,8 @@ def plain_logits(networks: Networks, layers: Sequence[torch.nn.Module], batched:
 def prepare(setting: str, task: Task, device: torch.device) -> Callable[[], None]:
     """A function that does one training step of `task` in the given setting."""
     images = synthetic(task.pixels).to(device)
-    sizes = (task.pixels + 1, task.units, CLASSES + 1, task.front)
-    start = nets.initial(task.cell, range(task.networks), *sizes).to(device)
+    sizes = (task.pixels, task.units, CLASSES, task.front)
+    start = untrained(task.cell, range(task.networks), *sizes).to(device)
     if setting in ENGINES:
         return engine_step(setting, start, images, task, device)
     layers = [layers_of(start, network).to(device) for network in range(task.networks)]

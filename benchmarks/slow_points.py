@@ -36,12 +36,11 @@ from memrnn.core import streams
 from memrnn.core.files import save_json, save_table
 from memrnn.core.jobs import prepare_process
 from memrnn.dynamics.points import descend
-from memrnn.models import networks as nets
 from memrnn.models.cell import State, squared_change
 from memrnn.models.cells import CELLS
 from memrnn.models.networks import Networks
 from memrnn.run import provenance
-from memrnn.tasks.delayed_classification import held_input
+from memrnn.tasks.delayed_classification import held_input, untrained
 
 SETTINGS = ("plain", "search")
 STEPS, PAPER_STEPS = 100, 100_000  # of a round; of the published search
@@ -95,7 +94,7 @@ def search(networks: Networks, start: State, steps: int) -> State:
 
 def prepare(setting: str, task: Task, device: torch.device) -> Callable[[], State]:
     """A function that does `STEPS` steps of `task` from the same start, in the given setting."""
-    networks = nets.initial(task.cell, range(task.networks), task.pixels + 1, task.units, CLASSES + 1).to(device)
+    networks = untrained(task.cell, range(task.networks), task.pixels, task.units, CLASSES).to(device)
     like = CELLS[task.cell].initial_state(task.networks, task.points, task.units, networks.readout)
     generator = streams.generator(0, "bench", "states", device=device)
     start = tuple(torch.empty_like(part).uniform_(-1, 1, generator=generator) for part in like)

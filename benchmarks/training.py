@@ -44,10 +44,10 @@ from memrnn.core.files import save_json, save_table
 from memrnn.core.jobs import prepare_process
 from memrnn.data.images import ImageSet
 from memrnn.figures import render, style
-from memrnn.models import networks as nets
 from memrnn.models.networks import Networks
 from memrnn.run import provenance
-from memrnn.tasks import delayed_classification as trials
+from memrnn.tasks import delayed_classification as delayed
+from memrnn.tasks.delayed_classification import untrained
 from memrnn.tasks.protocols import Stage
 from memrnn.training import engine
 from memrnn.training.engine import Update
@@ -96,7 +96,7 @@ class Point(NamedTuple):
 SCALED = Task("gru", 2, **SIZES["mnist"])
 
 
-def dense_inputs(drawn: trials.Trials, noise: Sequence[torch.Generator], images: ImageSet, x: Tensor) -> None:
+def dense_inputs(drawn: delayed.Trials, noise: Sequence[torch.Generator], images: ImageSet, x: Tensor) -> None:
     """Fill x, (networks, time, batch, pixels + 1), with what the networks see in the drawn trials."""
     for each, generator in zip(x, noise, strict=True):
         each.normal_(images.mean, images.std, generator=generator)
@@ -133,7 +133,7 @@ def synthetic(pixels: int) -> ImageSet:
 def prepare(setting: str, task: Task, device: torch.device) -> Callable[[], None]:
     """A function that does one training step of `task` in the given setting."""
     images = synthetic(task.pixels).to(device)
-    start = nets.initial(task.cell, range(task.networks), task.pixels + 1, task.units, CLASSES + 1).to(device)
+    start = untrained(task.cell, range(task.networks), task.pixels, task.units, CLASSES).to(device)
     if setting in ENGINES:
         return engine_step(setting, start, images, task, device)
     if setting == "torch_nn":
@@ -164,10 +164,10 @@ def plain_step(
     x = torch.empty(len(seeds), task.steps, task.batch, task.pixels + 1, device=device)
 
     def step() -> None:
-        drawn = trials.draw(draws, task.batch, stage, MIN_DELAY, *split)
+        drawn = delayed.draw(draws, task.batch, stage, MIN_DELAY, *split)
         dense_inputs(drawn, noise, images, x)
         optimiser.zero_grad()
-        trials.loss(logits(x), drawn, stage, task.steps).sum().backward()
+        delayed.loss(logits(x), drawn, stage, task.steps).sum().backward()
         optimiser.step()
 
     return step

@@ -9,6 +9,7 @@ from torch import Tensor
 from memrnn.data.images import ImageSet
 from memrnn.models.cell import Cell, State
 from memrnn.models.networks import Networks
+from memrnn.tasks.delayed_classification import Inputs
 from memrnn.training.engine import Penalty
 from memrnn.training.known import Known
 from memrnn.training.regularise import penalty_of_modes
@@ -49,6 +50,11 @@ def slowing(networks: Networks, images: ImageSet, points: State, *strengths: flo
     known = Known(networks, images, points, points, relaxed_steps=1)
     speed = {"penalty": "speed", "at": "points", "noise_draws": draws}
     return penalty_of_modes({str(n): speed | {"strength": each} for n, each in enumerate(strengths)}, known)
+
+
+def dense(shown: Inputs) -> Tensor:
+    """What networks without a front end are given, (networks, time, batch, pixels + 1); the trigger stands last."""
+    return torch.cat(shown.written_out(), -1)
 
 
 class Leaky(Cell):

@@ -24,8 +24,18 @@ from memrnn.models import networks as nets
 from memrnn.models.cell import State
 from memrnn.models.fronts import Convnet, Front, Pixels, effective
 from memrnn.models.networks import Networks
-from memrnn.tasks.delayed_classification import draw, example, held_input, inputs, mean_input
-from memrnn.tasks.forward import forward
+from memrnn.tasks import delayed_classification as task
+from memrnn.tasks.delayed_classification import (
+    draw,
+    example,
+    forward,
+    held_input,
+    inputs,
+    mean_input,
+    pixels,
+    seen,
+    untrained,
+)
 from memrnn.tasks.protocols import Schedule, Stage
 from memrnn.training import train
 from memrnn.training.engine import Engine, Update
@@ -49,7 +59,7 @@ BOTH = pytest.mark.parametrize("cell", ["gru", "lstm"])
 
 
 def networks_of(cell: str = "gru", seeds=SEEDS, front: Front = FRONT, scale: float = 1.0) -> Networks:
-    start = nets.initial(cell, seeds, PIXELS + 1, UNITS, CLASSES + 1, front)
+    start = untrained(cell, seeds, PIXELS, UNITS, CLASSES, front)
     return start.like({name: scale * values for name, values in start.parameters.items()})
 
 
@@ -164,8 +174,8 @@ def test_short_products_round_and_nothing_else():
 
 def test_initial_weights():
     front = Convnet((8, 8, 3), (40, 50), 3, (60, 30), 0.2)
-    start = nets.initial("gru", range(4), 8 * 8 * 3 + 1, UNITS, CLASSES + 1, front)
-    assert start.weights.inputs.shape == (4, 31, 3 * UNITS) and start.pixels == 8 * 8 * 3
+    start = untrained("gru", range(4), 8 * 8 * 3, UNITS, CLASSES, front)
+    assert start.weights.inputs.shape == (4, 31, 3 * UNITS) and pixels(start) == 8 * 8 * 3
     values = start.front_parameters
     shapes = {name: tuple(each.shape[1:]) for name, each in values.items()}
     assert shapes == {
@@ -191,7 +201,7 @@ def test_refuses_frames_it_cannot_halve_and_frames_of_another_size():
     with pytest.raises(ValueError, match=r"found 3 convolutions.*images of 6 x 9 pixels allow for 2. Leave some out"):
         Convnet(SHAPE, (2, 2, 2), 3, (4,), 0.2)
     with pytest.raises(ValueError, match=r"frames of 5 pixels; the front end was made for \(6, 9, 3\)"):
-        nets.initial("gru", [0], 6, UNITS, 4, FRONT)
+        untrained("gru", [0], 5, UNITS, 3, FRONT)
 
 
 def test_the_configuration_names_the_front_end():
@@ -215,7 +225,7 @@ def test_outputs_and_gradients_are_those_of_dense_frames(cell, shared, images):
     shown = inputs(drawn, generators, images.train_images, MEAN, STD, FULL.steps, shared)
     shown = shown._replace(frames=shown.frames.double())
     logits = forward(ours, shown, torch.float64)
-    expected = plain.logits(plain.cell.sequence(plain.weights, plain.seen(shown.dense())))
+    expected = plain.logits(plain.cell.sequence(plain.weights, seen(plain, *shown.written_out())))
     torch.testing.assert_close(logits, expected, rtol=1e-9, atol=1e-11)
     weight = random(*logits.shape, seed=3).double()
     for found in (logits, expected):
@@ -336,9 +346,9 @@ def test_the_mean_input_is_that_of_a_thousand_noise_images(images):
 def test_pixels_are_held_at_the_mean_pixel_and_pass_as_they_are(images):
     networks = networks_of(front=Pixels())
     frames = random(2, 4, PIXELS)
-    assert networks.features(frames) is frames and networks.seen(frames) is frames
+    assert networks.features(frames) is frames
     assert mean_input(networks, images) == MEAN and isinstance(mean_input(networks, images), float)
-    assert networks.front_parameters == {} and networks.pixels == PIXELS
+    assert networks.front_parameters == {} and pixels(networks) == PIXELS
 
 
 # ------------------------------------------------------------------------------ every stage, with a known front end
@@ -361,7 +371,7 @@ class Doubled(Front):
     def features(self, parameters, frames, products=None):
         return 2 * frames
 
-    def mean(self, parameters, seeds, mean, std):
+    def expected(self, mean, std):
         return 2 * mean
 
 
@@ -399,18 +409,33 @@ def stages(networks: Networks, images: ImageSet, cell: str) -> list:
 @BOTH
 def test_every_stage_shows_networks_what_their_front_end_makes_of_frames(cell, images, monkeypatch):
     monkeypatch.setitem(fronts.FRONTS, "doubled", Doubled)
-    pixels = networks_of(cell, front=Pixels(), scale=2.0)
-    for one, other in zip(stages(pixels, images, cell), stages(halved(pixels), images, cell), strict=True):
+    plain = networks_of(cell, front=Pixels(), scale=2.0)
+    for one, other in zip(stages(plain, images, cell), stages(halved(plain), images, cell), strict=True):
         if isinstance(one, Tensor):
             assert torch.equal(one, other)
         else:
             pd.testing.assert_frame_equal(one, other, check_exact=True)
 
 
+@BOTH
+def test_only_the_task_knows_which_channel_is_the_trigger(cell, images, monkeypatch):
+    """Moved to the first channel, with the weights of inputs in that order, it leaves every stage as it was."""
+    last = networks_of(cell, front=Pixels(), scale=2.0)
+    expected = stages(last, images, cell)
+    monkeypatch.setattr(task, "FEATURES", slice(1, None))
+    monkeypatch.setattr(task, "TRIGGER", slice(0, 1))
+    first = last.like({**last.parameters, "inputs": last.weights.inputs.roll(1, 1)})
+    for one, other in zip(expected, stages(first, images, cell), strict=True):
+        if isinstance(one, Tensor):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+        else:
+            pd.testing.assert_frame_equal(one, other, rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.parametrize("engine", [EXACT, FAST], ids=["float32, own frames", "bfloat16, shared frames"])
 def test_losses_and_gradients_behind_a_known_front_end(images, engine):
-    pixels = networks_of(front=Pixels(), scale=2.0)
-    updates = [update_of(start, images, engine, rate=1e-9) for start in (pixels, halved(pixels))]
+    plain = networks_of(front=Pixels(), scale=2.0)
+    updates = [update_of(start, images, engine, rate=1e-9) for start in (plain, halved(plain))]
     for update in updates:
         update(FULL)
     one, other = (update.networks.parameters for update in updates)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from reference import Breaking, Leaky, same
+from reference import Breaking, Leaky, dense, same
 from torch import Tensor
 
 from memrnn.core import streams
@@ -19,8 +19,7 @@ from memrnn.models import networks as nets
 from memrnn.models.cell import Cell, Weights, plain_unroll
 from memrnn.models.cells import CELLS
 from memrnn.models.networks import Networks
-from memrnn.tasks import delayed_classification as trials
-from memrnn.tasks.forward import drive, forward
+from memrnn.tasks import delayed_classification as task
 from memrnn.tasks.protocols import Schedule, Stage
 from memrnn.training import engine, train
 from memrnn.training.engine import Engine, Update
@@ -75,7 +74,7 @@ def copies(networks: Networks) -> dict[str, Tensor]:
 # ---------------------------------------------------------------- a plain loop, written a second time
 
 
-def plain_losses(cell: Cell, weights: dict[str, Tensor], x: Tensor, drawn: trials.Trials, stage: Stage) -> Tensor:
+def plain_losses(cell: Cell, weights: dict[str, Tensor], x: Tensor, drawn: task.Trials, stage: Stage) -> Tensor:
     """Sections 3 and 4 with automatic differentiation through everything; x (networks, time, batch, inputs)."""
     recurrent = Weights(*(weights[name] for name in Weights._fields))
     drive = torch.einsum("ntbi,nig->ntbg", x, recurrent.inputs) + recurrent.bias[:, None, None]
@@ -91,11 +90,11 @@ def plain_losses(cell: Cell, weights: dict[str, Tensor], x: Tensor, drawn: trial
 
 def batch_of(
     images: ImageSet, seeds: tuple[int, ...], stage: Stage, shared: int | None, dtype: torch.dtype
-) -> tuple[trials.Trials, trials.Inputs]:
+) -> tuple[task.Trials, task.Inputs]:
     draws, noise = ([streams.generator(seed, "tests", name) for seed in seeds] for name in ("draws", "noise"))
-    drawn = trials.draw(draws, BATCH, stage, DELTA, images.offsets("train"), images.counts("train"))
+    drawn = task.draw(draws, BATCH, stage, DELTA, images.offsets("train"), images.counts("train"))
     pixels = images.train_images.to(dtype)
-    return drawn, trials.inputs(drawn, noise, pixels, images.mean, images.std, stage.steps, shared)
+    return drawn, task.inputs(drawn, noise, pixels, images.mean, images.std, stage.steps, shared)
 
 
 def with_leaves(start: Networks, dtype: torch.dtype, device: str = "cpu") -> Networks:
@@ -107,19 +106,19 @@ def with_leaves(start: Networks, dtype: torch.dtype, device: str = "cpu") -> Net
 
 
 def engine_gradients(
-    networks: Networks, shown: trials.Inputs, drawn: trials.Trials, stage: Stage, products: torch.dtype
+    networks: Networks, shown: task.Inputs, drawn: task.Trials, stage: Stage, products: torch.dtype
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    losses = trials.loss(forward(networks, shown, products), drawn, stage, T)
+    losses = task.loss(task.forward(networks, shown, products), drawn, stage, T)
     leaves = networks.parameters
     return losses.detach(), dict(zip(leaves, torch.autograd.grad(losses.sum(), list(leaves.values())), strict=True))
 
 
 def plain_gradients(
-    networks: Networks, shown: trials.Inputs, drawn: trials.Trials, stage: Stage
+    networks: Networks, shown: task.Inputs, drawn: task.Trials, stage: Stage
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The same from `plain_losses`, in float64."""
     leaves = with_leaves(networks, torch.float64).parameters
-    losses = plain_losses(networks.cell, leaves, shown.dense().double(), drawn, stage)
+    losses = plain_losses(networks.cell, leaves, dense(shown).double(), drawn, stage)
     return losses.detach(), dict(zip(leaves, torch.autograd.grad(losses.sum(), list(leaves.values())), strict=True))
 
 
@@ -159,10 +158,10 @@ def trained_plainly(
     optimiser = torch.optim.Adam(networks.parameters.values(), lr=rate)
     draws, noise = ([streams.generator(seed, "train", name) for seed in start.seeds] for name in ("draws", "noise"))
     for stage in stages:
-        drawn = trials.draw(draws, BATCH, stage, DELTA, images.offsets("train"), images.counts("train"))
-        shown = trials.inputs(drawn, noise, images.train_images, images.mean, images.std, stage.steps, shared)
+        drawn = task.draw(draws, BATCH, stage, DELTA, images.offsets("train"), images.counts("train"))
+        shown = task.inputs(drawn, noise, images.train_images, images.mean, images.std, stage.steps, shared)
         optimiser.zero_grad()
-        plain_losses(start.cell, networks.parameters, shown.dense(), drawn, stage).sum().backward()
+        plain_losses(start.cell, networks.parameters, dense(shown), drawn, stage).sum().backward()
         optimiser.step()
     return copies(networks)
 
@@ -217,8 +216,8 @@ def test_what_bfloat16_errors_have_in_common_is_small_beside_the_noise_of_trials
     draws, noise = ([streams.generator(seed, "tests", name) for seed in SEEDS] for name in ("draws", "noise"))
     exact, short = [], []
     for _ in range(30):
-        drawn = trials.draw(draws, BATCH, FULL, DELTA, digits.offsets("train"), digits.counts("train"))
-        shown = trials.inputs(drawn, noise, digits.train_images, digits.mean, digits.std, T, 24)
+        drawn = task.draw(draws, BATCH, FULL, DELTA, digits.offsets("train"), digits.counts("train"))
+        shown = task.inputs(drawn, noise, digits.train_images, digits.mean, digits.std, T, 24)
         for products, kept in ((torch.float32, exact), (torch.bfloat16, short)):
             _, gradients = engine_gradients(networks, shown, drawn, FULL, products)
             kept.append(torch.cat([each.flatten(1) for each in gradients.values()], 1))
@@ -240,7 +239,7 @@ def test_bfloat16_is_the_type_of_products_alone(digits, cell, shared):
         *(part for state in made.optimiser.state.values() for part in state.values()),
     ]
     _, shown = batch_of(digits, SEEDS, FULL, shared, torch.float32)
-    table, index = drive(made.networks.weights, shown, torch.bfloat16)
+    table, index = task.drive(made.networks.weights, shown, torch.bfloat16)
     hidden = made.networks.cell.unroll(made.networks.weights.recurrent, table, index, torch.bfloat16)
     seen = [*kept, table, hidden, made.networks.logits(hidden), shown.frames]
     assert len(kept) == 5 + 3 * 5 and {part.dtype for part in seen} == {torch.float32}
@@ -267,12 +266,12 @@ def test_shared_frames_leave_the_expected_gradient_as_it_is():
         torch.float32,
     )  # fmt: skip
     images = torch.rand(3, 6, generator=torch.Generator().manual_seed(1))
-    drawn = trials.draw([streams.generator(0, "tests")], 8, stage, DELTA, torch.arange(3), torch.ones(3).long())
-    drawn = trials.Trials(*(part.expand(count, -1) for part in drawn))
+    drawn = task.draw([streams.generator(0, "tests")], 8, stage, DELTA, torch.arange(3), torch.ones(3).long())
+    drawn = task.Trials(*(part.expand(count, -1) for part in drawn))
 
     def gradients(name: str, shared: int | None, same_frame: bool = False) -> Tensor:
         noise = [streams.generator(seed, name) for seed in range(count)]
-        shown = trials.inputs(drawn, noise, images, 0.3, 1.0, steps, shared)
+        shown = task.inputs(drawn, noise, images, 0.3, 1.0, steps, shared)
         if same_frame:
             own = torch.arange(steps).view(-1, 1) == drawn.stimulus.unsqueeze(1)
             shown = shown._replace(index=torch.where(own, shown.index, torch.arange(8)))
@@ -334,8 +333,8 @@ def test_a_change_of_stage_changes_the_buffers_with_it(digits, cell, products, s
     draws, noise = ([streams.generator(seed, "train", name) for seed in SEEDS] for name in ("draws", "noise"))
     for number, stage in enumerate(GROWING):
         made(stage)
-        drawn = trials.draw(draws, BATCH, stage, DELTA, digits.offsets("train"), digits.counts("train"))
-        shown = trials.inputs(drawn, noise, digits.train_images, digits.mean, digits.std, stage.steps, shared)
+        drawn = task.draw(draws, BATCH, stage, DELTA, digits.offsets("train"), digits.counts("train"))
+        shown = task.inputs(drawn, noise, digits.train_images, digits.mean, digits.std, stage.steps, shared)
         _, gradients = engine_gradients(networks, shown, drawn, stage, products)
         for name, values in networks.parameters.items():
             values.grad = gradients[name].contiguous()
@@ -507,8 +506,8 @@ def test_an_update_on_a_gpu_is_that_on_a_cpu(digits, monkeypatch, cell, products
     for where in ("cpu", device):
         made[where] = updates(untrained(cell), digits, products, shared, where)
         with monkeypatch.context() as patch:
-            patch.setattr(trials, "draw", returning(moved(drawn, where)))
-            patch.setattr(trials, "inputs", returning(moved(shown, where)))
+            patch.setattr(task, "draw", returning(moved(drawn, where)))
+            patch.setattr(task, "inputs", returning(moved(shown, where)))
             made[where](FULL)
         weights, state = made[where].networks.parameters, made[where].optimiser.state
         moments[where] = {name: state[values]["exp_avg"].cpu().double() for name, values in weights.items()}

@@ -14,8 +14,7 @@ from memrnn.models.cell import speed
 from memrnn.models.networks import Networks, initial
 from memrnn.run.config import penalty_settings
 from memrnn.tasks import delayed_classification as task
-from memrnn.tasks.delayed_classification import held_input
-from memrnn.tasks.forward import hidden_states
+from memrnn.tasks.delayed_classification import held_input, hidden_states
 from memrnn.tasks.protocols import Stage
 from memrnn.training.engine import Batch, Penalty
 from memrnn.training.known import PLACES, Known

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from reference import Breaking, Leaky, same, slowing
+from reference import Breaking, Leaky, dense, same, slowing
 from torch import Tensor
 
 from memrnn.core import streams
@@ -21,9 +21,9 @@ from memrnn.models import networks as nets
 from memrnn.models.cell import plain_unroll
 from memrnn.models.cells import CELLS
 from memrnn.models.networks import Networks
-from memrnn.tasks import delayed_classification as trials
+from memrnn.tasks import delayed_classification as task
 from memrnn.tasks.protocols import Schedule, Stage
-from memrnn.training import engine, train
+from memrnn.training import train
 from memrnn.training.engine import Engine
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -412,7 +412,7 @@ def test_weights_that_are_not_finite_are_never_kept(digits, tmp_path, at):
 # ---------------------------------------------------------------- a second training loop
 
 
-def loss_by_definition(logits: Tensor, drawn: trials.Trials, stage: Stage) -> Tensor:
+def loss_by_definition(logits: Tensor, drawn: task.Trials, stage: Stage) -> Tensor:
     """Section 4, for one network: logits (time, batch, 11) and its trials as vectors."""
     allowed = torch.arange(11) <= stage.classes
     p = torch.softmax(torch.sigmoid(logits).masked_fill(~allowed, -math.inf), -1)
@@ -436,10 +436,10 @@ def trained_by_definition(start: Networks, images: ImageSet, plan: train.Plan) -
         draws, noise = (streams.generator(seed, "train", name) for name in ("draws", "noise"))
         for step in range(plan.steps):
             stage = plan.schedule.stages[sum(begin <= step for begin in plan.schedule.starts) - 1]
-            drawn = trials.draw(
+            drawn = task.draw(
                 [draws], plan.batch, stage, plan.min_delay, images.offsets("train"), images.counts("train")
             )
-            drawn = trials.Trials(*(part[0] for part in drawn))
+            drawn = task.Trials(*(part[0] for part in drawn))
             x = torch.zeros(stage.steps, plan.batch, 65)
             x[..., :64] = images.mean + images.std * torch.randn(stage.steps, plan.batch, 64, generator=noise)
             for trial in range(plan.batch):
@@ -517,14 +517,14 @@ class Seen:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
         self.calls: list[tuple[bool, Tensor, Tensor]] = []
-        fill = trials.inputs
+        fill = task.inputs
 
         def spy(drawn, generators, images, *settings):
             shown = fill(drawn, generators, images, *settings)
-            self.calls.append((torch.is_grad_enabled(), images, shown.dense()))
+            self.calls.append((torch.is_grad_enabled(), images, dense(shown)))
             return shown
 
-        monkeypatch.setattr(trials, "inputs", spy)
+        monkeypatch.setattr(task, "inputs", spy)
 
     def training(self) -> list[Tensor]:
         return [x for training, _, x in self.calls if training]
@@ -532,14 +532,15 @@ class Seen:
 
 def test_a_short_stage_computes_short_trials(digits, tmp_path, monkeypatch):
     lengths = []
-    hidden_states = engine.hidden_states
+    hidden_states = task.hidden_states
 
-    def spy(networks: Networks, shown: trials.Inputs, products: torch.dtype) -> Tensor:
-        hidden = hidden_states(networks, shown, products)
-        lengths.append(hidden.shape[1])
+    def spy(networks: Networks, shown: task.Inputs, *products: torch.dtype) -> Tensor:
+        hidden = hidden_states(networks, shown, *products)
+        if torch.is_grad_enabled():
+            lengths.append(hidden.shape[1])
         return hidden
 
-    monkeypatch.setattr(engine, "hidden_states", spy)
+    monkeypatch.setattr(task, "hidden_states", spy)
     plan = replace(SHORT, schedule=Schedule((0, 5, 8), (Stage(10, 6), Stage(10, 12), FULL)))
     Trained(digits, plan, tmp_path)
     assert lengths == [6] * 5 + [12] * 3 + [20] * 4

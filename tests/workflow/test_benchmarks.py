@@ -10,12 +10,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from reference import dense
 
 from memrnn.core import streams
 from memrnn.core.files import load_json
 from memrnn.models import networks as nets
 from memrnn.models.fronts import Convnet
-from memrnn.tasks import delayed_classification as trials
+from memrnn.tasks import delayed_classification as task
 from memrnn.tasks.protocols import Stage
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "training.py"
@@ -44,7 +45,7 @@ def asked(bench, **options) -> argparse.Namespace:
 
 def as_the_engine_draws(drawn, noise, images, x):
     """In place of `dense_inputs`, which draws the same in another order."""
-    x.copy_(trials.inputs(drawn, noise, images.train_images, images.mean, images.std, x.shape[1]).dense())
+    x.copy_(dense(task.inputs(drawn, noise, images.train_images, images.mean, images.std, x.shape[1])))
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
@@ -71,7 +72,7 @@ def test_the_plain_step_and_the_exact_one_do_the_same_update(bench, cell, monkey
 def test_dense_inputs_are_noise_with_the_image_and_the_trigger_put_in(bench):
     images, stage = bench.synthetic(16), Stage(bench.CLASSES, 10)
     draws, noise = ([streams.generator(seed, "test", name) for seed in range(3)] for name in ("draws", "noise"))
-    drawn = trials.draw(draws, 50, stage, bench.MIN_DELAY, images.offsets("train"), images.counts("train"))
+    drawn = task.draw(draws, 50, stage, bench.MIN_DELAY, images.offsets("train"), images.counts("train"))
     x = torch.full((3, 10, 50, 17), torch.nan)
     bench.dense_inputs(drawn, noise, images, x)
     shown = x[..., :-1]

@@ -9,6 +9,7 @@ from memrnn.core.tables import label_rows
 from memrnn.data.images import load as load_images
 from memrnn.models import networks
 from memrnn.models.fronts import choose as choose_front
+from memrnn.tasks.delayed_classification import untrained
 from memrnn.tasks.protocols import Stage, checkpoint_steps, schedule
 from memrnn.training import train
 from memrnn.training.engine import choose
@@ -34,9 +35,9 @@ plan = train.Plan(
     log_trials=settings["log_trials"],
     checkpoints=tuple(sorted({*checkpoint_steps(settings["checkpoints"], settings["steps"]), *stages.starts})),
 )
-network, inputs = snakemake.params.network, images.train_images.shape[1] + 1
+network = snakemake.params.network
 front = choose_front(network, images.shape)
-start = networks.initial(cell, seeds, inputs, network["units"], len(images.classes) + 1, front)
+start = untrained(cell, seeds, images.train_images.shape[1], network["units"], len(images.classes), front)
 folder = Path(snakemake.output.networks).with_suffix(".partial")
 engine = choose(snakemake.params.engine)
 fingerprint = fingerprint_of(snakemake.input, snakemake.params, cell, *engine.circumstances)

@@ -32,11 +32,10 @@ from memrnn.core.tables import columns_of
 from memrnn.data.images import ImageSet
 from memrnn.dynamics.points import apart, position
 from memrnn.models.cell import State, speed
-from memrnn.models.fronts import Mean, from_settings
+from memrnn.models.fronts import from_settings
 from memrnn.models.networks import Networks, from_parameters
-from memrnn.tasks import delayed_classification as trials
-from memrnn.tasks.delayed_classification import NO_CLASS, held_input, read_out
-from memrnn.tasks.forward import forward
+from memrnn.tasks import delayed_classification as task
+from memrnn.tasks.delayed_classification import NO_CLASS, Mean, held_input, read_out
 from memrnn.tasks.protocols import Schedule, Stage
 
 Search = Callable[[Networks, State], State]
@@ -137,7 +136,7 @@ def table(
     Args:
         found: what `follow` returned.
         introduced: training step at which each class enters play.
-        means: the mean input of each checkpoint's networks; see `slow_points.mean_input`.
+        means: the mean input of each checkpoint's networks; see `mean_input`.
         coincide_distance: points closer than this coincide.
         budgets: steps of the search behind the last checkpoint's points, and behind every other's.
     Returns:
@@ -221,12 +220,10 @@ def confusions(
             for seed in networks.seeds
         ]
         one = slice(label, label + 1)
-        drawn = trials.draw(draws, trials_per_class, Stage(1, full_steps), min_delay, offsets[one], counts[one])
+        drawn = task.draw(draws, trials_per_class, Stage(1, full_steps), min_delay, offsets[one], counts[one])
         with torch.no_grad():
-            shown = trials.inputs(drawn, draws, images.test_images, images.mean, images.std, full_steps)
-            logits = forward(networks, shown)[..., 1 : known + 1]  # (networks, time, trials, classes before)
-        asked = drawn.response[:, None, :, None].expand(-1, 1, -1, known)
-        answer = logits.gather(1, asked).squeeze(1).argmax(-1)  # (networks, trials)
+            shown = task.inputs(drawn, draws, images.test_images, images.mean, images.std, full_steps)
+            answer = task.answered_class(task.forward(networks, shown), drawn, known)
         shares = torch.nn.functional.one_hot(answer, known).float().mean(1).tolist()
         rows += [
             {

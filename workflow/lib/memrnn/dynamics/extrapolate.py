@@ -13,6 +13,7 @@ from memrnn.core import streams
 from memrnn.data.images import ImageSet
 from memrnn.models.cell import State
 from memrnn.models.networks import Networks
+from memrnn.tasks import delayed_classification as task
 
 
 def extrapolate(
@@ -44,48 +45,45 @@ def extrapolate(
     )
     label = torch.arange(classes).repeat_interleave(trials)  # (batch,)
     image = torch.stack([images.turns("test", g, trials) for g in onset])  # (seeds, batch)
-    latest = full_steps - min_delay - 1
+    latest = task.latest_stimulus(full_steps, min_delay)
     before = torch.stack([torch.randint(latest + 1, label.shape, generator=g) for g in onset])  # (seeds, batch)
     shown = images.test_images[image].to(device)
     label, before, seed_at = label.to(device), before[seed_of].to(device), seed_of.to(device)
     batch = classes * trials
-    x = torch.empty(len(seeds), batch, images.train_images.shape[1] + 1, device=device)
     singles = [networks.only(n) for n in range(count)]
 
-    def frame(generators: Sequence[torch.Generator], triggered: float = 0.0) -> Tensor:
-        for each, generator in zip(x, generators, strict=True):
-            each[:, :-1] = x.new_empty(batch, x.shape[2] - 1).normal_(images.mean, images.std, generator=generator)
-        x[..., -1] = triggered
-        return x
+    def noise_from(generators: Sequence[torch.Generator]) -> Tensor:
+        return task.noise(generators, batch, shown.shape[2], images.mean, images.std, shown)
 
-    def advance(state: State) -> State:
+    def advance(state: State, frames: Tensor, trigger: float = 0.0) -> State:
+        """Every network's state after its seed's frames, (seeds, batch, pixels)."""
         if device.type == "cuda":
-            return networks.cell.advance(networks.weights, state, networks.seen(x[seed_at]))
+            x = task.seen(networks, frames[seed_at], trigger)
+            return networks.cell.advance(networks.weights, state, x)
         # One network after the other: what one works on stays in the processor's cache.
         after = [
-            one.cell.advance(one.weights, tuple(part[n : n + 1] for part in state), one.seen(x[at : at + 1]))
+            one.cell.advance(
+                one.weights, tuple(part[n : n + 1] for part in state), task.seen(one, frames[at : at + 1], trigger)
+            )
             for n, (one, at) in enumerate(zip(singles, seed_of.tolist(), strict=True))
         ]
         return tuple(torch.cat(parts) for parts in zip(*after, strict=True))
 
     rows = []
     with torch.no_grad():
-        state = networks.cell.initial_state(count, batch, networks.readout.shape[1], x)
+        state = networks.cell.initial_state(count, batch, networks.readout.shape[1], shown)
         for step in range(latest):
-            frame(noise)
             begun = (step >= latest - before).unsqueeze(-1)  # trials with fewer frames before the image start later
-            state = tuple(part * begun for part in advance(state))
-        frame(noise)[..., :-1] = shown
-        state = advance(state)
+            state = tuple(part * begun for part in advance(state, noise_from(noise)))
+        noise_from(noise)  # a frame that the image stands in the place of
+        state = advance(state, shown)
         false = torch.zeros(count, batch, device=device)
         for delay in range(1, max(delays) + 1):
-            frame(noise)
-            state = advance(state)
-            logits = networks.logits(state[0])
-            false += logits[..., 1:].amax(-1) > logits[..., 0]
+            state = advance(state, noise_from(noise))
+            false += task.speaks(networks.logits(state[0]))
             if delay in delays:
-                frame(trigger, 1.0)
-                right = networks.logits(advance(state)[0]).argmax(-1) == label + 1
+                after, *_ = advance(state, noise_from(trigger), trigger=1.0)
+                right = task.answers(networks.logits(after)) == label
                 rows += _rows(
                     networks.labels, delay, right.view(count, classes, trials), false.view(count, classes, trials)
                 )

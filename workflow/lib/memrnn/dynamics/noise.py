@@ -11,6 +11,7 @@ from memrnn.core import streams
 from memrnn.data.images import ImageSet
 from memrnn.models.cell import State
 from memrnn.models.networks import Networks
+from memrnn.tasks.delayed_classification import seen_noise
 
 
 def drift_and_diffusion(
@@ -35,19 +36,14 @@ def drift_and_diffusion(
         drift, per step, and diffusion, per step, in the lengths of `along`, each (networks, points); NaN where
         `along` is.
     """
-    count, number = points[0].shape[:2]
+    number = points[0].shape[1]
     generators = [streams.generator(seed, "spectrum", "noise", device=networks.device) for seed in networks.seeds]
-    x = networks.readout.new_zeros(count, number * trials, networks.pixels + 1)
     state = tuple(part.repeat_interleave(trials, 1) for part in points)
     # w (s - s0) as a difference of two projections would lose digits
     origin = torch.cat(points, -1).unsqueeze(2)  # (networks, points, 1, n)
     weighted = torch.zeros_like(points[0][..., 0])
     for t in range(1, steps + 1):
-        for each, generator in zip(x, generators, strict=True):
-            each[:, :-1] = x.new_empty(each.shape[0], each.shape[1] - 1).normal_(
-                images.mean, images.std, generator=generator
-            )
-        state = networks.step(state, networks.seen(x))
+        state = networks.step(state, seen_noise(networks, generators, number * trials, images.mean, images.std))
         moved = torch.cat(state, -1).unflatten(1, (number, trials)) - origin
         y = torch.einsum("npti,npi->npt", moved.to(along), along)
         mean = y.mean(-1, keepdim=True)

@@ -15,9 +15,8 @@ from memrnn.core.files import load_arrays
 from memrnn.data.images import ImageSet
 from memrnn.dynamics.search import ensemble_speed, lower
 from memrnn.models.cell import State, check_state, speed
-from memrnn.models.fronts import Mean
 from memrnn.models.networks import Networks
-from memrnn.tasks.delayed_classification import held_input, mean_input, read_out
+from memrnn.tasks.delayed_classification import Mean, held_input, mean_input, noise_on_cpu, pixels, read_out, seen
 
 IMAGES_AT_ONCE = 500  # per network: bounds the memory that centroids of thousands of images need
 
@@ -41,26 +40,19 @@ def centroids(networks: Networks, images: ImageSet, noise_steps: int, noise_scal
     standard deviation, one noise sequence for all trials of a network. Trials count that a triggered step reads out
     correctly; where there is none, all count.
     """
-    count, width, mean = len(networks.seeds), networks.pixels + 1, mean_input(networks, images)
-    noise = torch.stack(
-        [
-            torch.randn(noise_steps, width - 1, generator=streams.generator(s, "slow_points", "noise"))
-            for s in networks.seeds
-        ]
-    ).to(networks.device)
-    frames = noise.new_zeros(noise_steps, count, 1, width)
-    frames[..., 0, :-1] = images.mean + noise_scale * images.std * noise.transpose(0, 1)
+    count, mean = len(networks.seeds), mean_input(networks, images)
+    generators = [streams.generator(seed, "slow_points", "noise") for seed in networks.seeds]
+    noise = noise_on_cpu(generators, noise_steps, pixels(networks), images.mean, noise_scale * images.std)
     counts, offsets = images.counts("train").tolist(), images.offsets("train").tolist()
     means, kept = [], []
     with torch.no_grad():
-        frames = [networks.seen(frame) for frame in frames]
+        frames = seen(networks, noise.to(networks.device)).split(1, 1)
         for label, (number, offset) in enumerate(zip(counts, offsets, strict=True)):
             chosen, every, correct = 0, 0, 0  # sums of states, (parts, networks, units), and number of correct trials
             for shown in images.train_images[offset : offset + number].split(IMAGES_AT_ONCE):
-                image = noise.new_zeros(count, len(shown), width)
-                image[..., :-1] = shown.to(networks.device)
+                image = shown.to(networks.device).expand(count, -1, -1)
                 state = networks.cell.initial_state(count, len(shown), networks.readout.shape[1], image)
-                state = networks.step(state, networks.seen(image))
+                state = networks.step(state, seen(networks, image))
                 for frame in frames:
                     state = networks.step(state, frame)
                 right = read_out(networks, state, mean) == label  # (networks, trials)

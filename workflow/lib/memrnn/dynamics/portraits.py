@@ -10,6 +10,7 @@ from memrnn.core import streams
 from memrnn.data.images import ImageSet
 from memrnn.models.cell import State
 from memrnn.models.networks import Networks
+from memrnn.tasks.delayed_classification import seen, seen_noise
 
 COMPONENTS = ("pc1", "pc2", "pc3")
 KEPT = 40  # steps of a trajectory that the table keeps, about
@@ -66,18 +67,16 @@ def _trajectories(networks: Networks, images: ImageSet, delay: int, trials: int)
     """h of the first network after the image and after every frame of noise, (delay + 1, classes * trials, units)."""
     seed, device = networks.seeds[0], networks.device
     choice = streams.generator(seed, "portraits", "images")
-    noise = streams.generator(seed, "portraits", "noise", device=device)
+    noise = [streams.generator(seed, "portraits", "noise", device=device)]
     shown = images.test_images[images.turns("test", choice, trials)].to(device)
     first = networks.only(0)
-    x = shown.new_zeros(1, len(shown), shown.shape[1] + 1)
-    x[0, :, :-1] = shown
     hidden = []
     with torch.no_grad():
-        state = networks.cell.initial_state(1, len(shown), networks.readout.shape[1], x)
-        for _ in range(delay + 1):
-            state = first.cell.advance(first.weights, state, first.seen(x))
+        state = first.cell.initial_state(1, len(shown), first.readout.shape[1], shown)
+        for step in range(delay + 1):
+            x = seen_noise(first, noise, len(shown), images.mean, images.std) if step else seen(first, shown[None])
+            state = first.cell.advance(first.weights, state, x)
             hidden.append(state[0][0].cpu().double())
-            x[0, :, :-1] = torch.empty_like(shown).normal_(images.mean, images.std, generator=noise)
     return torch.stack(hidden)
 
 

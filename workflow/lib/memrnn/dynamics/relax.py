@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from memrnn.models.cell import State, squared_change
-from memrnn.models.fronts import Mean
 from memrnn.models.networks import Networks
-from memrnn.tasks.delayed_classification import held_input, read_out
+from memrnn.tasks.delayed_classification import Mean, held_input, read_out
 
 # -------------------------------------------------------------------------------------------- relaxation, and noise
 

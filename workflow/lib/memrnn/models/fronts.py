@@ -1,6 +1,6 @@
 """Front ends: what stands between the frames that a network sees and its recurrent layer (section 3 of the science).
 
-A front end maps a frame's pixels to features; features and trigger are the inputs of the recurrent layer. `pixels` has
+A front end maps a frame's pixels to features, which are inputs of the recurrent layer. `pixels` has
 none of its own: features are pixels. `convnet` is a convolutional network, trained together with the rest. A new front
 end is a subclass of `Front`, entered in `FRONTS`, and its name in the schema.
 
@@ -24,9 +24,6 @@ from torch.nn import functional
 
 from memrnn.core import streams
 
-Mean = float | Tensor  # of the features under noise: a number for all of them, or (networks, 1, features)
-
-MEAN_FRAMES = 1000  # noise images behind the mean features; published
 CUT = 2.0  # standard deviations at which the normal distribution of convolution weights ends; published
 NUMBERS_AT_ONCE = 2**23  # of a layer's output, where no gradient is wanted: bounds memory, and stays near the processor
 
@@ -70,23 +67,9 @@ class Front:
         """
         raise NotImplementedError
 
-    def seen(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        """Inputs of the recurrent layer, features and trigger, of frames with trigger.
-
-        Args:
-            x: (networks, ..., pixels + 1), in pixel units.
-        Returns:
-            (networks, ..., features + 1).
-        """
-        features = self.features(parameters, x[..., :-1].flatten(1, -2))
-        return torch.cat([features.unflatten(1, x.shape[1:-1]), x[..., -1:]], -1)
-
-    def mean(self, parameters: Mapping[str, Tensor], seeds: Sequence[int], mean: float, std: float) -> Mean:
-        """Mean features of noise frames, i.i.d. N(mean, std^2) per pixel: what a network is held at.
-
-        The frames are drawn from a stream of their own for each seed, on the CPU wherever the network lies.
-        """
-        raise NotImplementedError
+    def expected(self, mean: float, std: float) -> float | None:
+        """Mean feature under noise frames, i.i.d. N(mean, std^2) per pixel; None where it is to be found by drawing."""
+        return None
 
     def settings(self) -> dict[str, Any]:
         """What `from_settings` wants, for a file."""
@@ -111,11 +94,7 @@ class Pixels(Front):
     def features(self, parameters: Mapping[str, Tensor], frames: Tensor, products: torch.dtype | None = None) -> Tensor:
         return frames
 
-    def seen(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        return x
-
-    def mean(self, parameters: Mapping[str, Tensor], seeds: Sequence[int], mean: float, std: float) -> Mean:
-        """The mean pixel, which needs no drawing."""
+    def expected(self, mean: float, std: float) -> float:
         return mean
 
 
@@ -226,16 +205,6 @@ class Convnet(Front):
         for weight, bias in dense:
             values = functional.leaky_relu_(torch.addmm(bias, values, weight), self.leak)
         return values
-
-    def mean(self, parameters: Mapping[str, Tensor], seeds: Sequence[int], mean: float, std: float) -> Mean:
-        means, pixels = [], math.prod(self.shape)
-        with torch.no_grad():
-            for network, seed in enumerate(seeds):
-                own = {name: parameters[name][network : network + 1] for name in self.parameter_names}
-                noise = torch.randn(1, MEAN_FRAMES, pixels, generator=streams.generator(seed, "held_input"))
-                first = own[self.parameter_names[0]]
-                means.append(self.features(own, (mean + std * noise).to(first)).mean(1, keepdim=True))
-        return torch.cat(means)
 
     def settings(self) -> dict[str, Any]:
         return super().settings() | asdict(self)

@@ -37,7 +37,7 @@ class Networks:
 
     Attributes:
         cell: their architecture.
-        weights: recurrent layer, see `Weights`; its inputs are the front end's features and the trigger.
+        weights: recurrent layer, see `Weights`; what its inputs are beside the front end's features, the task says.
         readout: (networks, units, outputs).
         readout_bias: (networks, outputs).
         seeds: one per network.
@@ -67,11 +67,6 @@ class Networks:
         return {**own, **self.front_parameters}
 
     @property
-    def pixels(self) -> int:
-        """Number of pixels of a frame."""
-        return self.front.pixels(self.weights.inputs.shape[1] - 1)
-
-    @property
     def device(self) -> torch.device:
         """Where all tensors lie."""
         return self.readout.device
@@ -96,12 +91,8 @@ class Networks:
         """What the front end makes of frames (networks, frames, pixels); see `Front.features`."""
         return self.front.features(self.front_parameters, frames, products)
 
-    def seen(self, x: Tensor) -> Tensor:
-        """Inputs of the recurrent layer, of frames with their trigger as last channel, (networks, ..., pixels + 1)."""
-        return self.front.seen(self.front_parameters, x)
-
     def step(self, state: State, x: Tensor) -> State:
-        """State after one step of input x, (networks, batch or 1, inputs); see `seen`."""
+        """State after one step of input x, (networks, batch or 1, inputs)."""
         return self.cell.step(self.weights.recurrent, state, self.weights.drive(x))
 
     def logits(self, h: Tensor) -> Tensor:
@@ -127,10 +118,10 @@ def initial(cell: str, seeds: Sequence[int], inputs: int, units: int, outputs: i
     """Untrained networks: weights ~ N(0, 1 / fan_in), biases ~ 0.01 N(0, 1), each seed from its own stream.
 
     Args:
-        inputs: pixels of a frame, and the trigger.
+        inputs: of the recurrent layer.
         front: front end; what it begins with is told where it is defined.
     """
-    gates, inputs = CELLS[cell].gates, front.width(inputs - 1) + 1
+    gates = CELLS[cell].gates
 
     def draw(seed: int) -> dict[str, Tensor]:
         generator = streams.generator(seed, "weights")

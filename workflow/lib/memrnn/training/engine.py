@@ -17,9 +17,8 @@ from torch import Tensor
 from memrnn.core import streams
 from memrnn.data.images import ImageSet
 from memrnn.models.networks import Networks
-from memrnn.tasks import delayed_classification as trials
+from memrnn.tasks import delayed_classification as task
 from memrnn.tasks.delayed_classification import Inputs, Trials
-from memrnn.tasks.forward import hidden_states
 from memrnn.tasks.protocols import Stage
 
 STREAMS = ("draws", "noise", "penalty")
@@ -203,16 +202,16 @@ class Update:
 
     def _update(self) -> None:
         stage = self._stage
-        drawn = trials.draw(
+        drawn = task.draw(
             self.streams["draws"], self._batch, stage, self._min_delay, self._offsets, self._counts
         )  # fmt: skip
-        shown = trials.inputs(
+        shown = task.inputs(
             drawn, self.streams["noise"], self._images, self._mean, self._std, stage.steps,
             self._engine.shared_frames, self._frames,
         )  # fmt: skip
         self._frames = shown.frames
-        hidden = hidden_states(self.networks, shown, self._engine.products)
-        losses = trials.loss(self.networks.logits(hidden), drawn, stage, self._full_steps)
+        hidden = task.hidden_states(self.networks, shown, self._engine.products)
+        losses = task.loss(self.networks.logits(hidden), drawn, stage, self._full_steps)
         if self._penalty is not None:
             batch = Batch(drawn, shown, stage)
             losses = losses + self._penalty(self.networks, batch, hidden, self.streams["penalty"])

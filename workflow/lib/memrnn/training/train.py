@@ -18,8 +18,7 @@ from memrnn.core import streams
 from memrnn.core.files import load_arrays, save_arrays
 from memrnn.data.images import ImageSet
 from memrnn.models.networks import Networks
-from memrnn.tasks import delayed_classification as trials
-from memrnn.tasks.forward import hidden_states
+from memrnn.tasks import delayed_classification as task
 from memrnn.tasks.protocols import Schedule, Stage, step_of
 from memrnn.training.engine import Batch, Engine, Penalty, Update, describe
 
@@ -263,17 +262,15 @@ def _evaluate(
     device = images.test_images.device
     draws = [streams.generator(seed, plan.stream, "evaluate", str(step), device=device) for seed in networks.seeds]
     with torch.no_grad():
-        drawn = trials.draw(
-            draws, plan.log_trials, stage, plan.min_delay, images.offsets("test"), images.counts("test")
-        )
-        shown = trials.inputs(drawn, draws, images.test_images, images.mean, images.std, stage.steps)
-        hidden = hidden_states(networks, shown)
+        drawn = task.draw(draws, plan.log_trials, stage, plan.min_delay, images.offsets("test"), images.counts("test"))
+        shown = task.inputs(drawn, draws, images.test_images, images.mean, images.std, stage.steps)
+        hidden = task.hidden_states(networks, shown)
         logits = networks.logits(hidden)
-        losses = trials.loss(logits, drawn, stage, plan.full.steps)
+        losses = task.loss(logits, drawn, stage, plan.full.steps)
         penalties = torch.zeros_like(losses)
         if penalty is not None:
             penalties = penalty(networks, Batch(drawn, shown, stage), hidden, draws)
-        response, null = trials.accuracies(logits, drawn, stage)
+        response, null = task.accuracies(logits, drawn, stage)
     columns = [values.tolist() for values in (losses, penalties, response, null)]
     return [
         {

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from memrnn.models.cell import squared_change
 from memrnn.models.networks import Networks
+from memrnn.tasks.delayed_classification import seen_noise
 from memrnn.training.engine import Batch, Penalty
 from memrnn.training.known import Known
 
@@ -41,9 +42,7 @@ def make(known: Known, at: str, noise_draws: int) -> Penalty:
     mean, std = known.images.mean, known.images.std
 
     def penalty(networks: Networks, batch: Batch, hidden: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        x = repeated[0].new_zeros(*repeated[0].shape[:2], networks.pixels + 1)
-        for network, generator in enumerate(generators):
-            x[network, :, :-1] = x.new_empty(x.shape[1], x.shape[2] - 1).normal_(mean, std, generator=generator)
-        return squared_change(networks.cell, repeated, networks.step(repeated, networks.seen(x))).sum(1)
+        x = seen_noise(networks, generators, repeated[0].shape[1], mean, std)
+        return squared_change(networks.cell, repeated, networks.step(repeated, x)).sum(1)
 
     return penalty

@@ -8,12 +8,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import dense
 from scipy import stats
 from torch import Tensor
 
 from memrnn.core import streams
 from memrnn.models import networks as nets
-from memrnn.tasks import delayed_classification as trials
+from memrnn.tasks import delayed_classification as task
 from memrnn.tasks.protocols import Stage
 
 DELTA = 4
@@ -46,7 +47,7 @@ def split(counts: list[int]) -> tuple[Tensor, Tensor]:
 def test_every_trial_is_possible(steps, delay, counts, batch, seeds, data):
     delay = min(delay, steps - 1)
     classes = data.draw(st.integers(1, len(counts)))
-    drawn = trials.draw(generators(*seeds), batch, Stage(classes, steps), delay, *split(counts))
+    drawn = task.draw(generators(*seeds), batch, Stage(classes, steps), delay, *split(counts))
     assert all(part.shape == (len(seeds), batch) and part.dtype == torch.int64 for part in drawn)
     assert (drawn.stimulus >= 0).all() and (drawn.stimulus <= steps - delay - 1).all()
     assert (drawn.response - drawn.stimulus >= delay).all() and (drawn.response <= steps - 1).all()
@@ -56,8 +57,8 @@ def test_every_trial_is_possible(steps, delay, counts, batch, seeds, data):
 
 
 @pytest.fixture(scope="module")
-def many() -> trials.Trials:
-    return trials.draw(generators(0), 200_000, Stage(7, T), DELTA, *split([3, 1, 5, 2, 4, 6, 7, 9, 9, 9]))
+def many() -> task.Trials:
+    return task.draw(generators(0), 200_000, Stage(7, T), DELTA, *split([3, 1, 5, 2, 4, 6, 7, 9, 9, 9]))
 
 
 def uniform(values: Tensor, among: range) -> float:
@@ -100,26 +101,26 @@ def test_time_class_and_image_are_drawn_independently(many):
 
 
 def test_the_shortest_trials_leave_three_pairs_of_times():
-    drawn = trials.draw(generators(0, 1), 600, Stage(2, 6), DELTA, *split([1] * 10))
+    drawn = task.draw(generators(0, 1), 600, Stage(2, 6), DELTA, *split([1] * 10))
     pairs = set(zip(drawn.stimulus.flatten().tolist(), drawn.response.flatten().tolist(), strict=True))
     assert pairs == {(0, 4), (0, 5), (1, 5)}
 
 
 def test_each_network_draws_from_its_own_stream():
-    block = trials.draw(generators(5, 3, 8), 40, FULL, DELTA, *split([9] * 10))
+    block = task.draw(generators(5, 3, 8), 40, FULL, DELTA, *split([9] * 10))
     for position, seed in enumerate((5, 3, 8)):
-        alone = trials.draw(generators(seed), 40, FULL, DELTA, *split([9] * 10))
+        alone = task.draw(generators(seed), 40, FULL, DELTA, *split([9] * 10))
         assert all(torch.equal(ours[position], theirs[0]) for ours, theirs in zip(block, alone, strict=True))
     assert not torch.equal(block.image[0], block.image[1])
     stream = generators(5)
-    first, second = (trials.draw(stream, 40, FULL, DELTA, *split([9] * 10)) for _ in range(2))
+    first, second = (task.draw(stream, 40, FULL, DELTA, *split([9] * 10)) for _ in range(2))
     assert not torch.equal(first.image, second.image)
 
 
 @pytest.mark.parametrize(("steps", "delay"), [(4, 4), (3, 4), (20, 20)])
 def test_a_trial_without_room_is_refused(steps, delay):
     with pytest.raises(ValueError, match=f"a trial of {steps} steps has no room for a delay of {delay}"):
-        trials.draw(generators(0), 1, Stage(10, steps), delay, *split([1] * 10))
+        task.draw(generators(0), 1, Stage(10, steps), delay, *split([1] * 10))
 
 
 # ---------------------------------------------------------------- what the networks see
@@ -129,18 +130,18 @@ OWN_OR_SHARED = pytest.mark.parametrize("shared", [None, 24, 64], ids=["own", "2
 
 
 def show(
-    drawn: trials.Trials, seeds: tuple[int, ...], images: Tensor, steps: int, shared: int | None = None
-) -> trials.Inputs:
+    drawn: task.Trials, seeds: tuple[int, ...], images: Tensor, steps: int, shared: int | None = None
+) -> task.Inputs:
     """Inputs in a buffer full of leftovers."""
     batch = drawn.label.shape[1]
     room = torch.full((len(seeds), steps * batch if shared is None else shared + batch, images.shape[1]), math.nan)
-    shown = trials.inputs(drawn, generators(*seeds), images, MEAN, STD, steps, shared, room)
+    shown = task.inputs(drawn, generators(*seeds), images, MEAN, STD, steps, shared, room)
     assert shown.frames is room
     return shown
 
 
-def seen(drawn: trials.Trials, seeds: tuple[int, ...], images: Tensor, steps: int, shared: int | None = None) -> Tensor:
-    return show(drawn, seeds, images, steps, shared).dense()
+def seen(drawn: task.Trials, seeds: tuple[int, ...], images: Tensor, steps: int, shared: int | None = None) -> Tensor:
+    return dense(show(drawn, seeds, images, steps, shared))
 
 
 @settings(max_examples=40, deadline=None)
@@ -154,7 +155,7 @@ def seen(drawn: trials.Trials, seeds: tuple[int, ...], images: Tensor, steps: in
 def test_image_and_trigger_are_clean_and_alone(steps, classes, seed, batch, spare):
     images = torch.rand(30, 9, generator=torch.Generator().manual_seed(seed))
     seeds = (seed, seed + 1)
-    drawn = trials.draw(generators(*seeds), batch, Stage(classes, steps), DELTA, *split([3] * 10))
+    drawn = task.draw(generators(*seeds), batch, Stage(classes, steps), DELTA, *split([3] * 10))
     x = seen(drawn, seeds, images, steps, None if spare is None else steps + spare)
     assert x.shape == (2, steps, batch, 10)
     for network, trial in itertools.product(range(2), range(batch)):
@@ -169,10 +170,10 @@ def test_image_and_trigger_are_clean_and_alone(steps, classes, seed, batch, spar
 @OWN_OR_SHARED
 def test_what_is_seen_is_the_frame_that_the_index_names(shared):
     images = torch.rand(30, 9, generator=torch.Generator().manual_seed(0))
-    drawn = trials.draw(generators(3, 4), 5, FULL, DELTA, *split([3] * 10))
+    drawn = task.draw(generators(3, 4), 5, FULL, DELTA, *split([3] * 10))
     shown = show(drawn, (3, 4), images, T, shared)
     assert shown.steps == T and torch.equal(shown.response, drawn.response)
-    x = shown.dense()
+    x = dense(shown)
     for network, t, trial in np.ndindex(2, T, 5):
         frame = t * 5 + trial if shared is None else shown.index[network, t, trial]
         assert torch.equal(x[network, t, trial, :-1], shown.frames[network, frame])
@@ -184,7 +185,7 @@ def test_noise_is_white_unclipped_and_of_the_right_size(shared):
     """With shared frames the trials of a batch are not independent, so the frames are looked at instead."""
     images = torch.full((10, 16), 77.0)
     seeds = (0, 1)
-    drawn = trials.draw(generators(*seeds), 250, FULL, DELTA, *split([1] * 10))
+    drawn = task.draw(generators(*seeds), 250, FULL, DELTA, *split([1] * 10))
     if shared is None:
         noise = seen(drawn, seeds, images, T)[..., :-1].numpy()
         is_image = (noise == 77).all(-1)
@@ -216,10 +217,10 @@ def test_noise_is_white_unclipped_and_of_the_right_size(shared):
 
 @OWN_OR_SHARED
 def test_noise_scales_about_its_mean(shared):
-    drawn = trials.draw(generators(0), 5, FULL, DELTA, *split([1] * 10))
+    drawn = task.draw(generators(0), 5, FULL, DELTA, *split([1] * 10))
 
     def noise(std: float) -> Tensor:
-        x = trials.inputs(drawn, generators(0), torch.full((10, 4), 77.0), MEAN, std, T, shared).dense()
+        x = dense(task.inputs(drawn, generators(0), torch.full((10, 4), 77.0), MEAN, std, T, shared))
         return x[..., :-1][x[..., :-1] != 77]
 
     assert (noise(0.0) == torch.tensor(MEAN)).all()
@@ -230,23 +231,23 @@ def test_noise_scales_about_its_mean(shared):
 def test_a_network_sees_the_same_in_every_block(shared):
     images = torch.rand(30, 9, generator=torch.Generator().manual_seed(0))
     seeds = (4, 9, 2)
-    drawn = trials.draw(generators(*seeds), 12, FULL, DELTA, *split([3] * 10))
+    drawn = task.draw(generators(*seeds), 12, FULL, DELTA, *split([3] * 10))
     block = seen(drawn, seeds, images, T, shared)
     for position, seed in enumerate(seeds):
-        own = trials.Trials(*(part[position : position + 1] for part in drawn))
+        own = task.Trials(*(part[position : position + 1] for part in drawn))
         assert torch.equal(seen(own, (seed,), images, T, shared)[0], block[position])
 
 
 @OWN_OR_SHARED
 def test_frames_are_fresh_in_every_batch_and_room_may_be_used_again(shared):
     images = torch.rand(30, 9, generator=torch.Generator().manual_seed(0))
-    drawn = [trials.draw(generators(seed), 6, FULL, DELTA, *split([3] * 10)) for seed in (0, 1)]
+    drawn = [task.draw(generators(seed), 6, FULL, DELTA, *split([3] * 10)) for seed in (0, 1)]
 
     def batches(reuse: bool) -> list[Tensor]:
         stream, room, made = generators(7), None, []
         for each in drawn:
-            shown = trials.inputs(each, stream, images, MEAN, STD, T, shared, room)
-            made.append(shown.dense())
+            shown = task.inputs(each, stream, images, MEAN, STD, T, shared, room)
+            made.append(dense(shown))
             room = shown.frames if reuse else None
         return made
 
@@ -260,10 +261,10 @@ def test_frames_are_fresh_in_every_batch_and_room_may_be_used_again(shared):
 # ---------------------------------------------------------------- shared frames
 
 
-def frame_numbers(frames: int, steps: int, batch: int, seed: int = 0) -> tuple[Tensor, trials.Trials]:
+def frame_numbers(frames: int, steps: int, batch: int, seed: int = 0) -> tuple[Tensor, task.Trials]:
     """Which frame each trial sees, (steps, batch), frame numbers from `frames` on being images."""
-    drawn = trials.draw(generators(seed), batch, Stage(10, steps), min(DELTA, steps - 1), *split([1] * 10))
-    shown = trials.inputs(drawn, generators(seed), torch.zeros(10, 1), MEAN, STD, steps, frames)
+    drawn = task.draw(generators(seed), batch, Stage(10, steps), min(DELTA, steps - 1), *split([1] * 10))
+    shown = task.inputs(drawn, generators(seed), torch.zeros(10, 1), MEAN, STD, steps, frames)
     return shown.index[0], drawn
 
 
@@ -295,13 +296,13 @@ def test_the_frames_of_a_trial_are_independent_of_each_other(frames):
     one frame all the time, the number would be 1.
     """
     seeds, pixels = tuple(range(400)), 3
-    drawn = trials.draw(generators(*seeds), 8, FULL, DELTA, *split([1] * 10))
+    drawn = task.draw(generators(*seeds), 8, FULL, DELTA, *split([1] * 10))
 
     def products(shared: int | None, same_frame: bool = False) -> Tensor:
         shown = show(drawn, seeds, torch.full((10, pixels), MEAN), T, shared)
         if same_frame:
             shown = shown._replace(index=shown.index[:, :1].expand(-1, T, -1))
-        z = (shown.dense()[..., :-1] - MEAN) / STD  # images count as 0
+        z = (dense(shown)[..., :-1] - MEAN) / STD  # images count as 0
         return ((z.sum(1).square() - z.square().sum(1)) / ((T - 1) * (T - 2))).mean((1, 2))
 
     def mean_and_error(values: Tensor) -> tuple[float, float]:
@@ -321,7 +322,7 @@ def test_fewer_shared_frames_than_steps_are_refused(frames, steps):
 
 # ---------------------------------------------------------------- targets, loss, accuracies
 
-BY_HAND = trials.Trials(
+BY_HAND = task.Trials(
     stimulus=torch.tensor([[0, 1], [0, 0]]),
     response=torch.tensor([[4, 5], [5, 4]]),
     label=torch.tensor([[0, 9], [3, 3]]),
@@ -334,16 +335,16 @@ def test_targets_by_hand():
         [[0, 0], [0, 0], [0, 0], [0, 0], [1, 0], [0, 10]],
         [[0, 0], [0, 0], [0, 0], [0, 0], [0, 4], [4, 0]],
     ]
-    assert trials.targets(BY_HAND, 6).tolist() == expected
+    assert task.targets(BY_HAND, 6).tolist() == expected
 
 
-def random_case(stage: Stage, batch: int = 5, seed: int = 0) -> tuple[Tensor, trials.Trials]:
-    drawn = trials.draw(generators(seed, seed + 1), batch, stage, DELTA, *split([3] * 10))
+def random_case(stage: Stage, batch: int = 5, seed: int = 0) -> tuple[Tensor, task.Trials]:
+    drawn = task.draw(generators(seed, seed + 1), batch, stage, DELTA, *split([3] * 10))
     noise = torch.randn(2, stage.steps, batch, 11, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return 3 * noise, drawn
 
 
-def loss_by_hand(logits: Tensor, drawn: trials.Trials, network: int, classes: int, alpha: float, t_cur: int) -> float:
+def loss_by_hand(logits: Tensor, drawn: task.Trials, network: int, classes: int, alpha: float, t_cur: int) -> float:
     """Section 4 read aloud, for one network: every trial, every one of the T steps, every output."""
     batch = logits.shape[2]
     total = 0.0
@@ -376,26 +377,26 @@ STAGES = [
 def test_loss_is_the_literal_sum(stage):
     logits, drawn = random_case(stage)
     expected = [loss_by_hand(logits, drawn, n, stage.classes, stage.alpha, stage.steps) for n in range(2)]
-    np.testing.assert_allclose(trials.loss(logits, drawn, stage, T), expected, rtol=1e-10)
+    np.testing.assert_allclose(task.loss(logits, drawn, stage, T), expected, rtol=1e-10)
 
 
 def test_loss_of_undecided_networks_in_closed_form():
     """All outputs equal: p = 1/11 everywhere, and the weights of a trial add up to 20 - 1 + 20 = 39."""
     _, drawn = random_case(FULL)
     expected = -39 * math.log(1 / 11 + 1e-4) / (11 * 20)
-    found = trials.loss(torch.zeros(2, T, 5, 11, dtype=torch.float64), drawn, FULL, T)
+    found = task.loss(torch.zeros(2, T, 5, 11, dtype=torch.float64), drawn, FULL, T)
     assert found.tolist() == pytest.approx([expected] * 2, rel=1e-12)
 
 
 def test_loss_has_a_floor_near_027():
     """Perfect outputs: y is 1 for the target and 0 for the others, p = e / (e + 10) = 0.214."""
     _, drawn = random_case(FULL)
-    perfect = torch.nn.functional.one_hot(trials.targets(drawn, T), 11) * 2000.0 - 1000
-    found = trials.loss(perfect, drawn, FULL, T)
+    perfect = torch.nn.functional.one_hot(task.targets(drawn, T), 11) * 2000.0 - 1000
+    found = task.loss(perfect, drawn, FULL, T)
     assert found.tolist() == pytest.approx([-39 * math.log(math.e / (math.e + 10) + 1e-4) / 220] * 2, rel=1e-5)
     assert 0.27 < found[0] < 0.28
     logits, _ = random_case(FULL)
-    assert (trials.loss(logits, drawn, FULL, T) > found).all()
+    assert (task.loss(logits, drawn, FULL, T) > found).all()
 
 
 def test_outputs_of_classes_not_in_play_neither_count_nor_learn():
@@ -403,9 +404,9 @@ def test_outputs_of_classes_not_in_play_neither_count_nor_learn():
     logits, drawn = random_case(stage)
     other = logits.clone()
     other[..., 5:] = 1000.0
-    assert torch.equal(trials.loss(logits, drawn, stage, T), trials.loss(other, drawn, stage, T))
+    assert torch.equal(task.loss(logits, drawn, stage, T), task.loss(other, drawn, stage, T))
     logits.requires_grad_()
-    (gradient,) = torch.autograd.grad(trials.loss(logits, drawn, stage, T).sum(), logits)
+    (gradient,) = torch.autograd.grad(task.loss(logits, drawn, stage, T).sum(), logits)
     assert (gradient[..., 5:] == 0).all() and (gradient[..., :5] != 0).all()
 
 
@@ -413,8 +414,8 @@ def test_null_responses_without_weight_do_not_learn():
     stage = Stage(10, T, 0.0)
     logits, drawn = random_case(stage)
     logits.requires_grad_()
-    (gradient,) = torch.autograd.grad(trials.loss(logits, drawn, stage, T).sum(), logits)
-    assert torch.equal((gradient != 0).any(-1), trials.targets(drawn, T) != 0)
+    (gradient,) = torch.autograd.grad(task.loss(logits, drawn, stage, T).sum(), logits)
+    assert torch.equal((gradient != 0).any(-1), task.targets(drawn, T) != 0)
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=str)
@@ -431,7 +432,7 @@ def test_accuracies_by_counting(stage):
             else:
                 quiet[network] += 1
                 silent[network] += answer == 0
-    response, null = trials.accuracies(logits, drawn, stage)
+    response, null = task.accuracies(logits, drawn, stage)
     np.testing.assert_allclose(response, np.divide(right, asked), rtol=1e-6)
     np.testing.assert_allclose(null, np.divide(silent, quiet), rtol=1e-6)
     assert asked == [300, 300] and 0 < right[0] < 300
@@ -443,7 +444,7 @@ def test_accuracies_by_counting(stage):
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_example_shows_one_held_out_trial_and_the_first_networks_outputs(digits, cell):
     networks = nets.initial(cell, [3, 5], 65, 12, 11)
-    table = trials.example(networks, digits, T, DELTA)
+    table = task.example(networks, digits, T, DELTA)
     assert list(table.columns) == ["step", "quantity", "index", "value"]
     shown = {
         quantity: rows.pivot(index="step", columns="index", values="value").to_numpy(dtype=float)
@@ -469,4 +470,4 @@ def test_example_shows_one_held_out_trial_and_the_first_networks_outputs(digits,
     alone = nets.initial(cell, [3], 65, 12, 11)
     output = torch.sigmoid(alone.logits(alone.cell.sequence(alone.weights, x.view(1, T, 1, 65))))[0, :, 0]
     np.testing.assert_allclose(shown["output"], output, rtol=0, atol=1e-6)
-    assert trials.example(networks, digits, T, DELTA).equals(table)
+    assert task.example(networks, digits, T, DELTA).equals(table)

@@ -110,8 +110,8 @@ def plain_logits(networks: Networks, layers: Sequence[torch.nn.Module], batched:
         x: (networks, time, batch, pixels + 1), pixels in the order that `networks.front` wants.
         batched: all frames pass the front end at once; else those of a time step.
     """
-    shape, weights = networks.front.shape, networks.weights
-    frames = x[..., :-1].unflatten(-1, shape).movedim(-1, 3).contiguous()  # channels first, as torch's layers are
+    # Channels first, as torch's layers are.
+    frames = x[..., :-1].unflatten(-1, networks.front.shape).movedim(-1, 3).contiguous()
 
     def seen(part: slice) -> Tensor:
         shown = frames[:, part]
@@ -120,11 +120,11 @@ def plain_logits(networks: Networks, layers: Sequence[torch.nn.Module], batched:
 
     steps = x.shape[1]
     inputs = seen(slice(None)).unbind(1) if batched else None
-    state = networks.cell.initial_state(len(x), x.shape[2], weights.recurrent.shape[1], x)
+    state = networks.cell.initial_state(len(x), x.shape[2], networks.readout.shape[1], x)
     hidden = []
     for t in range(steps):
         x_t = seen(slice(t, t + 1))[:, 0] if inputs is None else inputs[t]
-        state = networks.cell.step(weights.recurrent, state, weights.drive(x_t))
+        state = networks.step(state, x_t)
         hidden.append(state[0])
     return networks.logits(torch.stack(hidden, 1))
 

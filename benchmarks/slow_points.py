@@ -74,12 +74,12 @@ class Point(NamedTuple):
 
 def plain_search(networks: Networks, start: State, steps: int) -> State:
     """The search as the published code reads: Adam on the sum of S^2 over all points, h clipped after each step."""
-    weights, x = networks.weights, held_input(networks, MEAN)
+    x = held_input(networks, MEAN)
     state = tuple(part.clone().requires_grad_() for part in start)
     optimiser = torch.optim.Adam(state, lr=RATE)
     for _ in range(steps):
         optimiser.zero_grad()
-        after = networks.cell.step(weights.recurrent, state, weights.drive(x))
+        after = networks.step(state, x)
         squared_change(networks.cell, state, after).sum().backward()
         optimiser.step()
         with torch.no_grad():

@@ -108,11 +108,10 @@ def dense_inputs(drawn: delayed.Trials, noise: Sequence[torch.Generator], images
 
 def plain_logits(networks: Networks, x: Tensor) -> Tensor:
     """Outputs before the logistic function, (networks, time, batch, outputs), as the definition reads."""
-    weights = networks.weights
-    state = networks.cell.initial_state(x.shape[0], x.shape[2], weights.recurrent.shape[1], x)
+    state = networks.cell.initial_state(x.shape[0], x.shape[2], networks.readout.shape[1], x)
     hidden = []
     for x_t in x.unbind(1):
-        state = networks.cell.step(weights.recurrent, state, weights.drive(x_t))
+        state = networks.step(state, x_t)
         hidden.append(state[0])
     h = torch.stack(hidden, 1)
     return torch.baddbmm(networks.readout_bias.unsqueeze(1), h.flatten(1, 2), networks.readout).view(*h.shape[:3], -1)

@@ -1,6 +1,8 @@
 """What tests share: one step of a network, plainly from section 3 of the science; a new cell; small helpers."""
 
 import logging
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,21 +21,42 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
+Gate = Callable[[int, np.ndarray], np.ndarray]  # number of a gate, and what stands behind U -> W x + U h + b
+
+
+def plain_gru(gate: Gate, h: np.ndarray) -> list[np.ndarray]:
+    z, r = sigmoid(gate(0, h)), sigmoid(gate(1, h))
+    return [(1 - z) * h + z * np.tanh(gate(2, r * h))]
+
+
+def plain_lstm(gate: Gate, h: np.ndarray, c: np.ndarray) -> list[np.ndarray]:
+    f, i, o = (sigmoid(gate(k, h)) for k in range(3))
+    c = f * c + i * np.tanh(gate(3, h))
+    return [o * np.tanh(c), c]
+
+
+def plain_rnn(gate: Gate, h: np.ndarray) -> list[np.ndarray]:
+    return [np.tanh(gate(0, h))]
+
+
+def plain_mgu(gate: Gate, h: np.ndarray) -> list[np.ndarray]:
+    f = sigmoid(gate(0, h))
+    return [(1 - f) * h + f * np.tanh(gate(1, f * h))]
+
+
+# Every cell's definition a second time; a new cell adds its own.
+PLAIN = {"gru": plain_gru, "lstm": plain_lstm, "rnn": plain_rnn, "mgu": plain_mgu}
+
+
 def plain_step(cell: str, weights: dict[str, np.ndarray], state: list[np.ndarray], x: np.ndarray) -> list[np.ndarray]:
-    """One step of one network from one state, in float64, as section 3 of the science defines it."""
+    """One step of one network from one state, in float64, as docs/method.md defines it."""
     units = len(state[0])
 
     def gate(k: int, h: np.ndarray) -> np.ndarray:
         columns = slice(k * units, (k + 1) * units)
         return x @ weights["inputs"][:, columns] + h @ weights["recurrent"][:, columns] + weights["bias"][columns]
 
-    h = state[0]
-    if cell == "gru":
-        z, r = sigmoid(gate(0, h)), sigmoid(gate(1, h))
-        return [(1 - z) * h + z * np.tanh(gate(2, r * h))]
-    f, i, o = (sigmoid(gate(k, h)) for k in range(3))
-    c = f * state[1] + i * np.tanh(gate(3, h))
-    return [o * np.tanh(c), c]
+    return PLAIN[cell](gate, *state)
 
 
 def plain_speed(cell: str, weights: dict[str, np.ndarray], state: list[np.ndarray], x: np.ndarray) -> float:
@@ -57,14 +80,30 @@ def dense(shown: Inputs) -> Tensor:
     return torch.cat(shown.written_out(), -1)
 
 
+class LeakyWeights(NamedTuple):
+    inputs: Tensor
+    recurrent: Tensor
+    bias: Tensor
+    rate: Tensor  # (networks, units)
+
+
 class Leaky(Cell):
-    """A cell as a user may add one, by its step alone: h' = (h + tanh(W x + U h + b)) / 2."""
+    """A cell as a user may add one, by its step and with a parameter of its own: units that learn how fast they are.
+
+    h' = h + s(a) (tanh(W x + U h + b) - h).
+    """
 
     name = "leaky"
     gates = 1
+    bounds = (1.0,)
+    weights_type = LeakyWeights
 
-    def step(self, recurrent, state, drive):
-        return ((state[0] + torch.tanh(drive + state[0] @ recurrent)) / 2,)
+    def shapes(self, inputs, units):
+        return LeakyWeights(*super().shapes(inputs, units), (units,))
+
+    def step(self, weights, state, drive):
+        (h,) = state
+        return (torch.lerp(h, torch.tanh(drive + h @ weights.recurrent), torch.sigmoid(weights.rate).unsqueeze(1)),)
 
 
 def same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:

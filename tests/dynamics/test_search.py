@@ -136,7 +136,7 @@ def test_two_memories_and_the_saddle_between_them():
     torch.testing.assert_close(found.state[0][0], points, rtol=0, atol=1e-5)
     assert found.speed.max() < 1e-5
     # Unit 1 keeps half of itself and gains 1 - tanh^2, which is 1 at the saddle; unit 2 keeps half.
-    jacobian = networks.cell.jacobian(networks.weights.recurrent, found.state, networks.weights.drive(x))
+    jacobian = networks.cell.jacobian(networks.weights, found.state, networks.drive(x))
     expected = torch.diag_embed(torch.tensor([[1.5 - a * a, 0.5], [1.5 - a * a, 0.5], [1.5, 0.5]]).double())
     torch.testing.assert_close(jacobian[0], expected, rtol=0, atol=1e-4)
     assert 1.5 - a * a < 1
@@ -321,14 +321,14 @@ def by_scipy(networks: Networks, network: int, x: Tensor, start: list[Tensor], b
     It stays within `box` of the start, and h in [-1, 1].
     """
     units = networks.readout.shape[1]
-    recurrent = networks.weights.recurrent[network : network + 1]
-    drive = networks.weights.drive(x)[network : network + 1]
+    weights = networks.only(network).weights
+    drive = networks.drive(x)[network : network + 1]
 
     def squared(flat: np.ndarray) -> tuple[float, np.ndarray]:
         """By the step as it is written, under automatic differentiation."""
         leaf = torch.tensor(flat, requires_grad=True)
         state = tuple(part.view(1, 1, units) for part in leaf.split(units))
-        pairs = zip(*map(networks.cell.observe, (networks.cell.step(recurrent, state, drive), state)), strict=True)
+        pairs = zip(*map(networks.cell.observe, (networks.cell.step(weights, state, drive), state)), strict=True)
         value = sum((new - old).square().sum() for new, old in pairs)
         value.backward()
         return value.item(), leaf.grad.numpy()

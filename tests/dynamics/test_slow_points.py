@@ -1,5 +1,7 @@
 """Slow points of systems whose fixed points are known, and centroids and search against plain loops."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -120,15 +122,18 @@ class Linear(Cell):
 
     name, gates = "linear", 1
 
-    def step(self, recurrent: Tensor, state: State, drive: Tensor) -> State:
-        return (state[0] @ recurrent + drive,)
+    def __init__(self, bound: float):
+        self.bounds = (bound,)
+
+    def step(self, weights: Weights, state: State, drive: Tensor) -> State:
+        return (state[0] @ weights.recurrent + drive,)
 
 
-def linear(a: Tensor, b: Tensor, outputs: int = 4) -> Networks:
+def linear(a: Tensor, b: Tensor, bound: float = math.inf, outputs: int = 4) -> Networks:
     """A network without use for its input."""
     units = len(b)
     weights = Weights(torch.zeros(1, 6, units), a.T.unsqueeze(0), b.unsqueeze(0))
-    return Networks(Linear(), weights, torch.zeros(1, units, outputs), torch.zeros(1, outputs), (0,), ("trained",))
+    return Networks(Linear(bound), weights, torch.zeros(1, units, outputs), torch.zeros(1, outputs), (0,), ("trained",))
 
 
 def test_a_linear_system_is_solved():
@@ -143,12 +148,14 @@ def test_a_linear_system_is_solved():
     assert rows.nearest_distance.max() < 2e-3  # all three are one point
 
 
-def test_h_stays_within_what_a_network_can_reach():
-    """h' = h / 2 + 1 has its fixed point at 2; the slowest state with |h| <= 1 is 1, with a speed of 1/2."""
-    networks = linear(torch.eye(2) / 2, torch.tensor([1.0, -1.0]))
-    found, rows = find(networks, image_set(), starting(torch.zeros(1, 3, 2)), [150, 200], 1e-2, *NO_DROP)
-    assert torch.equal(found[0][0], torch.tensor([1.0, -1.0]).expand(1, 3, 2))
-    assert rows.speed.tolist() == pytest.approx([0.5**0.5] * 6)
+@pytest.mark.parametrize("bound", [1.0, 1.5, math.inf])
+def test_a_search_stays_within_the_bounds_of_the_cell(bound):
+    """h' = h / 2 + 1 has its fixed point at 2; the slowest state with |h| <= bound < 2 lies at the bound."""
+    networks = linear(torch.eye(2) / 2, torch.tensor([1.0, -1.0]), bound)
+    found, rows = find(networks, image_set(), starting(torch.zeros(1, 3, 2)), [600, 900], 1e-2, *NO_DROP)
+    reached = min(bound, 2.0)
+    torch.testing.assert_close(found[1][0], torch.tensor([reached, -reached]).expand(1, 3, 2), rtol=0, atol=1e-3)
+    assert rows.speed[rows.search_steps == 900].tolist() == pytest.approx([(1 - reached / 2) * 2**0.5] * 3, abs=1e-3)
 
 
 def bistable(cell: str) -> Networks:

@@ -31,9 +31,10 @@ class Linear(Cell):
 
     name = "linear"
     gates = 1
+    bounds = (1.0,)
 
-    def step(self, recurrent, state, drive):
-        return (state[0] @ recurrent + drive,)
+    def step(self, weights, state, drive):
+        return (state[0] @ weights.recurrent + drive,)
 
 
 class Fold(Cell):
@@ -41,8 +42,9 @@ class Fold(Cell):
 
     name = "fold"
     gates = 1
+    bounds = (1.0,)
 
-    def step(self, recurrent, state, drive):
+    def step(self, weights, state, drive):
         first, others = state[0][..., :1], state[0][..., 1:]
         return (torch.cat([first + drive[..., :1] + first**2, others / 2], -1),)
 
@@ -251,7 +253,7 @@ def test_an_lstm_with_two_memories_and_a_saddle():
 def ends_of(networks: Networks) -> tuple[Cell, Tensor, Tensor]:
     """Cell, recurrent weights and held drive, as `settle` wants them."""
     double = networks.to(torch.float64)
-    return double.cell, double.weights.recurrent, double.weights.drive(held_input(double, IMAGES.mean))
+    return double.cell, double.weights, double.drive(held_input(double, IMAGES.mean))
 
 
 def test_c_is_at_rest_too_where_the_speed_does_not_see_it():
@@ -338,7 +340,7 @@ def test_scipy_finds_no_lower_speed_beside_what_is_called_least(cell):
     points = random_state(cell, 2, 6, 8, torch.float64)
     double = networks.to(torch.float64)
     x = held_input(double, IMAGES.mean)
-    weights = double.weights.recurrent, double.weights.drive(x)
+    weights = double.weights, double.drive(x)
     ends = settle(double.cell, *weights, points, 300, 1e-10, 3.0)
     outcomes = [[OUTCOMES[o] for o in row] for row in ends.outcome.tolist()]
     flat = [outcome for row in outcomes for outcome in row]
@@ -393,7 +395,7 @@ def test_newton_from_beside_fixed_points_of_a_random_network_comes_back(cell):
         state = networks.step(state, held)
     generator = torch.Generator().manual_seed(2)
     beside = tuple(p + 0.1 * torch.randn(p.shape, generator=generator, dtype=p.dtype) / math.sqrt(12) for p in state)
-    ends = settle(networks.cell, networks.weights.recurrent, networks.weights.drive(held), beside, 60, 1e-11, 1.0)
+    ends = settle(networks.cell, networks.weights, networks.drive(held), beside, 60, 1e-11, 1.0)
     assert (ends.residual < 1e-11).all()
     for part, fixed in zip(ends.state, state, strict=True):
         assert torch.allclose(part, fixed, atol=1e-8)
@@ -405,12 +407,12 @@ def test_the_search_stays_in_the_box_and_never_speeds_up(cell):
     networks = random_networks(cell, scale=4.0).to(torch.float64)
     held = held_input(networks, IMAGES.mean)
     start = random_state(cell, 2, 5, 6, torch.float64)
-    box = networks.cell.reach(networks.weights.recurrent, networks.weights.drive(held))
+    box = networks.cell.reach(networks.weights, networks.drive(held))
     inside = tuple(part.clamp(-most, most) for part, most in zip(start, box, strict=True))
     speeds = [speed(networks.cell, networks.weights, inside, held)]
     for steps in (1, 3, 10):
         # a tolerance that nothing reaches: a point that has come to rest is not led on
-        ends = settle(networks.cell, networks.weights.recurrent, networks.weights.drive(held), inside, steps, 0, 9)
+        ends = settle(networks.cell, networks.weights, networks.drive(held), inside, steps, 0, 9)
         assert all((part.abs() <= most).all() for part, most in zip(ends.state, box, strict=True))
         speeds.append(speed(networks.cell, networks.weights, ends.state, held))
         assert (speeds[-1] <= speeds[-2] + 1e-15).all()
@@ -420,7 +422,7 @@ def test_the_search_stays_in_the_box_and_never_speeds_up(cell):
 def test_the_box_of_an_lstm_holds_its_fixed_points():
     networks = random_networks("lstm", scale=1.5).to(torch.float64)
     held = held_input(networks, IMAGES.mean)
-    most = networks.cell.reach(networks.weights.recurrent, networks.weights.drive(held))[1]
+    most = networks.cell.reach(networks.weights, networks.drive(held))[1]
     corner = (most.sign().expand(2, 8, 6), most.expand(2, 8, 6))
     corner = tuple(part * random_state("gru", 2, 8, 6, torch.float64)[0].sign() for part in corner)
     after = networks.step(corner, held)[1]

@@ -16,7 +16,7 @@ from memrnn.core import streams
 from memrnn.core.files import load_arrays
 from memrnn.data.images import ImageSet
 from memrnn.models import networks as nets
-from memrnn.models.cell import Cell, Weights, plain_unroll
+from memrnn.models.cell import Cell, plain_unroll
 from memrnn.models.cells import CELLS
 from memrnn.models.networks import Networks
 from memrnn.tasks import delayed_classification as task
@@ -76,9 +76,9 @@ def copies(networks: Networks) -> dict[str, Tensor]:
 
 def plain_losses(cell: Cell, weights: dict[str, Tensor], x: Tensor, drawn: task.Trials, stage: Stage) -> Tensor:
     """Sections 3 and 4 with automatic differentiation through everything; x (networks, time, batch, inputs)."""
-    recurrent = Weights(*(weights[name] for name in Weights._fields))
-    drive = torch.einsum("ntbi,nig->ntbg", x, recurrent.inputs) + recurrent.bias[:, None, None]
-    h = plain_unroll(cell, recurrent.recurrent, drive)
+    own = cell.weights_type(*(weights[name] for name in cell.weights_type._fields))
+    drive = torch.einsum("ntbi,nig->ntbg", x, own.inputs) + own.bias[:, None, None]
+    h = plain_unroll(cell, own, drive)
     logits = torch.einsum("ntbu,nuo->ntbo", h, weights["readout"]) + weights["readout_bias"][:, None, None]
     allowed = torch.arange(logits.shape[-1]) <= stage.classes
     p = torch.softmax(torch.sigmoid(logits).masked_fill(~allowed, -math.inf), -1)
@@ -240,7 +240,7 @@ def test_bfloat16_is_the_type_of_products_alone(digits, cell, shared):
     ]
     _, shown = batch_of(digits, SEEDS, FULL, shared, torch.float32)
     table, index = task.drive(made.networks.weights, shown, torch.bfloat16)
-    hidden = made.networks.cell.unroll(made.networks.weights.recurrent, table, index, torch.bfloat16)
+    hidden = made.networks.cell.unroll(made.networks.weights, table, index, torch.bfloat16)
     seen = [*kept, table, hidden, made.networks.logits(hidden), shown.frames]
     assert len(kept) == 5 + 3 * 5 and {part.dtype for part in seen} == {torch.float32}
     assert all(part.isfinite().all() for part in seen)

@@ -446,8 +446,8 @@ def trained_by_definition(start: Networks, images: ImageSet, plan: train.Plan) -
                 x[drawn.stimulus[trial], trial, :64] = images.train_images[drawn.image[trial]]
                 x[drawn.response[trial], trial, 64] = 1
             networks = nets.from_parameters(start.cell.name, weights, [seed], ["trained"])
-            drive = torch.stack([networks.weights.drive(x_t[None].double()) for x_t in x], 1)
-            hidden = plain_unroll(start.cell, networks.weights.recurrent, drive)[0]
+            drive = torch.stack([networks.drive(x_t[None].double()) for x_t in x], 1)
+            hidden = plain_unroll(start.cell, networks.weights, drive)[0]
             logits = hidden @ weights["readout"][0] + weights["readout_bias"][0]
             gradients = torch.autograd.grad(loss_by_definition(logits, drawn, stage), list(weights.values()))
             rate = plan.learning_rate

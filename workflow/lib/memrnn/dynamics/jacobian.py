@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,17 +16,18 @@ MOST_SKEW = 1e8  # length of w beyond which eigenvectors are parallel to roundin
 DIRECTIONS = ("real", "complex", "no basis", "unseen")  # of `slowest`
 
 
-def singly(recurrent: Tensor, drive: Tensor, state: State) -> Iterator[tuple[Tensor, Tensor, State]]:
+def singly(weights: Any, drive: Tensor, state: State) -> Iterator[tuple[Any, Tensor, State]]:
     """Network after network, each an ensemble of one."""
-    return zip(recurrent.split(1), drive.split(1), zip(*(part.split(1) for part in state), strict=True), strict=True)
+    each = (type(weights)(*parts) for parts in zip(*(part.split(1) for part in weights), strict=True))
+    return zip(each, drive.split(1), zip(*(part.split(1) for part in state), strict=True), strict=True)
 
 
 # ------------------------------------------------------------------------------------------------------- eigenvalues
 
 
-def jacobians(cell: Cell, recurrent: Tensor, drive: Tensor, state: State) -> Iterator[Tensor]:
+def jacobians(cell: Cell, weights: Any, drive: Tensor, state: State) -> Iterator[Tensor]:
     """Jacobians of one network's states after another's, (1, points, n, n), on the CPU, where eigenvalues are quick."""
-    return (cell.jacobian(weight, single, driven).cpu() for weight, driven, single in singly(recurrent, drive, state))
+    return (cell.jacobian(own, single, driven).cpu() for own, driven, single in singly(weights, drive, state))
 
 
 def describe(eigenvalues: Tensor, near_unit: float) -> dict[str, Tensor]:

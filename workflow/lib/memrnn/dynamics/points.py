@@ -73,7 +73,7 @@ def descend(
     drop_step: int,
     drop_factor: float,
 ) -> list[State]:
-    """`search` in ensembles of ours, under the held mean input; h clipped to [-1, 1], no point stopped.
+    """`search` in ensembles of ours, under the held mean input, within the cell's bounds; no point is stopped.
 
     Args:
         mean: see `mean_input`.
@@ -86,10 +86,9 @@ def descend(
     Source: the published search (Adam on the sum of S^2, h clipped).
     """
     x = held_input(networks, mean)
-    check_state(networks.weights, start, x)
-    found = lower(
-        ensemble_speed(networks, x, start[0].shape[1]), start, budgets, learning_rate, drop_step, drop_factor, 1.0, None
-    )
+    check_state(networks.cell, networks.weights, start, x)
+    squared_speed, bounds = ensemble_speed(networks, x, start[0].shape[1]), networks.cell.bounds
+    found = lower(squared_speed, start, budgets, learning_rate, drop_step, drop_factor, bounds, None)
     return [part.state for part in found]
 
 

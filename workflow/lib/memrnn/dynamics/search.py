@@ -70,7 +70,7 @@ def search(
         search_steps: budget, or several in increasing order: numbers of steps after which the states are kept.
         learning_rate: of Adam, up to step `drop_step`; times `drop_factor` from there on.
         bound: after each step h is clipped to [-bound, bound], what a GRU's or LSTM's h can reach; further parts of a
-            state are free. None: no clipping.
+            state are free. None: no clipping. Of `Networks`, the cell's own bounds are kept instead.
         observe: the tensors in which speed and distance are measured, as a function of the state. Default: the state
             itself; for an LSTM, `torch.nn.LSTMCell` or ours, h and tanh c.
         tolerance: a point stays where it is from the first state on whose speed is not above it, and the search ends
@@ -87,11 +87,13 @@ def search(
     state = (start,) if isinstance(start, Tensor) else tuple(start)
     _check_settings(budgets, learning_rate, bound, tolerance)
     _check_start(state)
+    bounds = (torch.inf if bound is None else bound, *[torch.inf] * (len(state) - 1))
     if isinstance(step, Networks):
         if observe is not None:
             raise ValueError("found `observe` beside Networks, whose cell says what is observed. Leave it out.")
-        check_state(step.weights, state, inputs)
+        check_state(step.cell, step.weights, state, inputs)
         observe, squared_speed = step.cell.observe, ensemble_speed(step, inputs, state[0].shape[1])
+        bounds = step.cell.bounds
     else:
         observe = observe or (CELLS["lstm"].observe if isinstance(step, torch.nn.LSTMCell) else tuple)
         move = _one_step(step, inputs, start)
@@ -100,7 +102,7 @@ def search(
         def squared_speed(state: State) -> tuple[Tensor, State]:
             return squared_speed_gradient(move, observe, state)
 
-    found = lower(squared_speed, state, budgets, learning_rate, drop_step, drop_factor, bound, tolerance)
+    found = lower(squared_speed, state, budgets, learning_rate, drop_step, drop_factor, bounds, tolerance)
     with torch.no_grad():
         origin = observe(state)
         points = [
@@ -119,7 +121,7 @@ def search(
 @torch.no_grad()
 def ensemble_speed(networks: Networks, x: Tensor, points: int) -> SquaredSpeed:
     """S^2 and its gradient in an ensemble under held inputs (networks, 1, inputs)."""
-    return networks.cell.squared_speed(networks.weights.recurrent, networks.weights.drive(x), points)
+    return networks.cell.squared_speed(networks.weights, networks.drive(x), points)
 
 
 class _Lowered(NamedTuple):
@@ -139,10 +141,14 @@ def lower(
     learning_rate: float,
     drop_step: int,
     drop_factor: float,
-    bound: float | None,
+    bounds: Sequence[float],
     tolerance: float | None,
 ) -> list[_Lowered]:
-    """The descent itself: Adam on S^2 of every point, whose states are kept at each budget."""
+    """The descent itself: Adam on S^2 of every point, whose states are kept at each budget.
+
+    Args:
+        bounds: modulus to which each part of the state is clipped after a step; inf for none.
+    """
     state = tuple(part.clone() for part in start)
     moments = [(torch.zeros_like(part), torch.zeros_like(part), torch.empty_like(part)) for part in state]
     converged = torch.zeros(start[0].shape[:-1], dtype=torch.bool, device=start[0].device)
@@ -167,8 +173,9 @@ def lower(
             mean.lerp_(slope, 1 - BETAS[0])
             square.mul_(BETAS[1]).addcmul_(slope, slope, value=1 - BETAS[1])
             part.addcdiv_(mean, torch.sqrt(square, out=room).add_(EPSILON * root), value=-size)
-        if bound is not None:
-            state[0].clamp_(-bound, bound)
+        for part, bound in zip(state, bounds, strict=True):
+            if bound < torch.inf:
+                part.clamp_(-bound, bound)
         if tolerance is not None:
             for part, old in zip(state, before, strict=True):
                 torch.where(converged.unsqueeze(-1), old, part, out=part)

@@ -11,7 +11,7 @@ point if it lies near by and is read out alike.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -52,7 +52,7 @@ class Settled(NamedTuple):
 
 
 def settle(
-    cell: Cell, recurrent: Tensor, drive: Tensor, start: State, steps: int, tolerance: float, distance: float
+    cell: Cell, weights: Any, drive: Tensor, start: State, steps: int, tolerance: float, distance: float
 ) -> Settled:
     """Follow the speed down from every point to a fixed point, to a least speed, or out of the neighbourhood.
 
@@ -78,23 +78,23 @@ def settle(
     (`LED_OUT`, `RESTLESS`): c creeps on there, unseen.
 
     Args:
-        recurrent: (networks, units, gates * units), float64.
+        weights: of the cell, float64.
         drive: held, (networks, 1, gates * units).
         start: h, or (h, c), each (networks, points, units).
         steps: at most, refused ones included.
         tolerance: ||g|| below which a point is at rest.
         distance: in what the speed is measured in.
     """
-    ends = [_settle(cell, *single, steps, tolerance, distance) for single in singly(recurrent, drive, start)]
+    ends = [_settle(cell, *single, steps, tolerance, distance) for single in singly(weights, drive, start)]
     flat, *others, left, outcome = (torch.stack(parts) for parts in zip(*ends, strict=True))
     return Settled(parts_of(flat, start), *others, steps - left, outcome)
 
 
 def _settle(
-    cell: Cell, recurrent: Tensor, drive: Tensor, start: State, steps: int, tolerance: float, distance: float
+    cell: Cell, weights: Any, drive: Tensor, start: State, steps: int, tolerance: float, distance: float
 ) -> tuple[Tensor, ...]:
     """`settle` for one network: states (points, n), residuals, slopes, steps left and outcomes (points,)."""
-    box = torch.cat(cell.reach(recurrent, drive), -1)[0]  # (1, n)
+    box = torch.cat(cell.reach(weights, drive), -1)[0]  # (1, n)
     bounded = box.isfinite()
     width = torch.where(bounded, box, 1)
 
@@ -111,7 +111,7 @@ def _settle(
         return joined(cell.observe(parted(s)))
 
     def after(s: Tensor) -> Tensor:
-        return joined(cell.step(recurrent, parted(s), drive))
+        return joined(cell.step(weights, parted(s), drive))
 
     def observed_change(u: Tensor) -> Tensor:
         s = placed(u)
@@ -264,8 +264,8 @@ def parts_of(flat: Tensor, like: State) -> State:
     return flat.split([part.shape[-1] for part in like], -1)
 
 
-def cut_to_box(cell: Cell, recurrent: Tensor, drive: Tensor, state: State) -> State:
-    return tuple(part.clamp(-most, most) for part, most in zip(state, cell.reach(recurrent, drive), strict=True))
+def cut_to_box(cell: Cell, weights: Any, drive: Tensor, state: State) -> State:
+    return tuple(part.clamp(-most, most) for part, most in zip(state, cell.reach(weights, drive), strict=True))
 
 
 def observed_distance(cell: Cell, state: State, other: State) -> Tensor:

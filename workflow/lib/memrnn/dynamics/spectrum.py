@@ -90,22 +90,22 @@ def examine(
     points, centroids = (tuple(part.to(networks.readout) for part in state) for state in (points, centroids))
     x = held_input(networks, mean)
     for state in (points, centroids):
-        check_state(networks.weights, state, x)
-    cell, recurrent, drive = networks.cell, networks.weights.recurrent, networks.weights.drive(x)
+        check_state(networks.cell, networks.weights, state, x)
+    cell, weights, drive = networks.cell, networks.weights, networks.drive(x)
     with torch.no_grad():
-        spectra = [torch.linalg.eig(each) for each in jacobians(cell, recurrent, drive, points)]
+        spectra = [torch.linalg.eig(each) for each in jacobians(cell, weights, drive, points)]
         values = torch.cat([each.eigenvalues for each in spectra])
         seen = observed_slopes(cell, points).cpu()
         found = [slowest(*each, one) for each, one in zip(spectra, seen.split(1), strict=True)]
         along, slow_rate, direction = (torch.cat(parts).to(networks.device) for parts in zip(*found, strict=True))
-        settled = settle(cell, recurrent, drive, points, newton_steps, newton_speed, newton_distance)
+        settled = settle(cell, weights, drive, points, newton_steps, newton_speed, newton_distance)
         own_speed = speed(cell, networks.weights, points, x)
         ended_speed = speed(cell, networks.weights, settled.state, x)
         distance = observed_distance(cell, settled.state, points)
         readout, ended_readout = (read_out(networks, state, mean) for state in (points, settled.state))
-        fixed = torch.cat([torch.linalg.eigvals(each) for each in jacobians(cell, recurrent, drive, settled.state)])
+        fixed = torch.cat([torch.linalg.eigvals(each) for each in jacobians(cell, weights, drive, settled.state)])
         relaxed = relax(networks, centroids, mean, relaxation_steps, noise_steps)
-        at_end = torch.cat([torch.linalg.eigvals(each) for each in jacobians(cell, recurrent, drive, relaxed.state)])
+        at_end = torch.cat([torch.linalg.eigvals(each) for each in jacobians(cell, weights, drive, relaxed.state)])
         drift, diffusion = drift_and_diffusion(networks, images, points, along, noise_trials, noise_steps)
     columns = {
         "readout": readout,
@@ -115,7 +115,7 @@ def examine(
         "newton_readout": ended_readout,
         "newton_steps": settled.steps,
         "newton_slope": settled.slope,
-        "newton_cut": observed_distance(cell, cut_to_box(cell, recurrent, drive, points), points),
+        "newton_cut": observed_distance(cell, cut_to_box(cell, weights, drive, points), points),
         "fixed_unstable": unstable(fixed),
         "relaxation_speed": relaxed.speed,
         "relaxation_kept": relaxed.kept,

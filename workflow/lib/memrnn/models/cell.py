@@ -2,14 +2,17 @@
 
 A cell maps a state and a drive to the next state. The drive is the input's share of the gates' preactivations,
 W x + b, so that it can be computed for all time steps in one product. Every tensor has a leading axis "networks".
-A new cell is a subclass of `Cell` with `gates`, `initial_state` and `step`, entered in `CELLS`; automatic
-differentiation then gives it sequences, speed gradients and Jacobians. GRU and LSTM have all three in closed form.
+
+A new cell is a subclass of `Cell` with `name`, `gates`, `bounds` and `step`, and a line in `memrnn.models.cells`.
+Automatic differentiation gives it sequences, speed gradients and Jacobians; a cell may have them in closed form, as GRU
+and LSTM do. With parameters beside W, U and b it has a `weights_type` and `shapes` of its own.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -33,64 +36,81 @@ class Weights(NamedTuple):
     recurrent: Tensor
     bias: Tensor
 
-    def drive(self, x: Tensor) -> Tensor:
-        """W x + b of inputs (networks, batch, inputs), (networks, batch, gates * units)."""
-        return torch.baddbmm(self.bias.unsqueeze(1), x, self.inputs)
-
 
 class Cell:
-    """One recurrent architecture.
+    """One recurrent architecture. Below, "weights" are a `weights_type`, and each part of a state is
+    (networks, batch or points, units).
 
     Attributes:
         name: key in `CELLS`.
-        gates: number of blocks of `units` columns in the weights and the drive.
+        gates: number of blocks of `units` columns in the drive.
+        bounds: of each part of a state, h first, the modulus that it never exceeds on its way from the zero state,
+            whatever the weights and inputs; inf where there is none. A search for slow points stays within. The parts
+            of a state are as many.
+        weights_type: named tuple of the parameters, each (networks, ...). `inputs` and `bias`, as in `Weights`, must be
+            among them, for the drive is made of these.
     """
 
     name: str
     gates: int
+    bounds: tuple[float, ...] = (math.inf,)
+    weights_type: type[Any] = Weights
+
+    def shapes(self, inputs: int, units: int) -> Any:
+        """Shapes of one network's parameters as `weights_type`, without the axis of networks."""
+        columns = self.gates * units
+        return Weights((inputs, columns), (units, columns), (columns,))
+
+    def initial(self, inputs: int, units: int, generator: torch.Generator) -> Any:
+        """Untrained parameters of one network, drawn in the order of their names, without the axis of networks.
+
+        Matrices are N(0, 1 / fan_in), their rows being the fan-in, and vectors 0.01 N(0, 1), as published.
+        """
+        drawn = [torch.randn(shape, generator=generator) for shape in self.shapes(inputs, units)]
+        return self.weights_type(*(each / len(each) ** 0.5 if each.ndim > 1 else each * 0.01 for each in drawn))
+
+    def drive(self, weights: Any, x: Tensor) -> Tensor:
+        """W x + b of inputs (networks, batch, inputs), (networks, batch, gates * units): the same for every cell."""
+        return torch.baddbmm(weights.bias.unsqueeze(1), x, weights.inputs)
 
     def initial_state(self, networks: int, batch: int, units: int, like: Tensor) -> State:
-        """Zero state, each tensor (networks, batch, units), with dtype and device of `like`."""
-        return (like.new_zeros(networks, batch, units),)
+        """Zero state, with dtype and device of `like`."""
+        return tuple(like.new_zeros(networks, batch, units) for _ in self.bounds)
 
-    def step(self, recurrent: Tensor, state: State, drive: Tensor) -> State:
+    def step(self, weights: Any, state: State, drive: Tensor) -> State:
         """One time step, written as the definition reads.
 
         Args:
-            recurrent: (networks, units, gates * units).
-            state: h, or (h, c) for an LSTM, each (networks, batch, units).
             drive: W x + b, (networks, batch or 1, gates * units).
         """
         raise NotImplementedError
 
-    def advance(self, weights: Weights, state: State, x: Tensor) -> State:
+    def advance(self, weights: Any, state: State, x: Tensor) -> State:
         """`step` under input x, (networks, batch, inputs), for roll-outs without gradients."""
-        return self.step(weights.recurrent, state, weights.drive(x))
+        return self.step(weights, state, self.drive(weights, x))
 
     def observe(self, state: State) -> State:
         """The tensors whose change in one step is the speed; h stands first."""
         return state
 
-    def reach(self, recurrent: Tensor, drive: Tensor) -> State:
+    def reach(self, weights: Any, drive: Tensor) -> State:
         """Moduli that no coordinate of a fixed point exceeds under a held drive; like a state, (networks, 1, units).
 
+        The bounds of the state, unless a cell knows better what the weights allow.
+
         Args:
-            recurrent: (networks, units, gates * units).
             drive: W x + b, (networks, 1, gates * units).
-        Returns:
-            1 for h, which is a mean of hyperbolic tangents or a part of one; further parts of a state are free unless a
-            cell says otherwise.
         """
-        h, *others = self.initial_state(recurrent.shape[0], 1, recurrent.shape[1], drive)
-        return torch.ones_like(h), *(torch.full_like(part, torch.inf) for part in others)
+        zero = self.initial_state(len(drive), 1, drive.shape[2] // self.gates, drive)
+        return tuple(torch.full_like(part, bound) for part, bound in zip(zero, self.bounds, strict=True))
 
     def unroll(
-        self, recurrent: Tensor, drive: Tensor, index: Tensor | None = None, products: torch.dtype | None = None
+        self, weights: Any, drive: Tensor, index: Tensor | None = None, products: torch.dtype | None = None
     ) -> Tensor:
-        """Hidden states of whole trials from the zero state, differentiable with respect to `recurrent` and `drive`.
+        """Hidden states of whole trials from the zero state, differentiable with respect to weights and drive.
 
         Args:
-            recurrent: (networks, units, gates * units).
+            weights: whose inputs and bias have no part in it.
             drive: W x + b of every step, (networks, time, batch, gates * units); or, where trials share frames, a
                 table of drives, (networks, rows, gates * units).
             index: int64, (networks, time, batch), row of the table that drives a trial at a step; None without table.
@@ -99,58 +119,57 @@ class Cell:
         Returns:
             h after each step, (networks, time, batch, units).
         """
-        return plain_unroll(self, recurrent, drive, index)
+        return plain_unroll(self, weights, drive, index)
 
-    def sequence(self, weights: Weights, x: Tensor) -> Tensor:
+    def sequence(self, weights: Any, x: Tensor) -> Tensor:
         """`unroll` under inputs x, (networks, time, batch, inputs)."""
-        return self.unroll(weights.recurrent, weights.drive(x.flatten(1, 2)).unflatten(1, x.shape[1:3]))
+        return self.unroll(weights, self.drive(weights, x.flatten(1, 2)).unflatten(1, x.shape[1:3]))
 
-    def squared_speed(self, recurrent: Tensor, drive: Tensor, points: int) -> SquaredSpeed:
+    def squared_speed(self, weights: Any, drive: Tensor, points: int) -> SquaredSpeed:
         """S^2, (networks, points), and its gradient with respect to the state, as a function of the state.
 
         Made once for the many steps of a search; each call may write over what the last one returned.
 
         Args:
-            recurrent, drive: as for `step`.
+            drive: as for `step`.
             points: number of states of each network.
         """
         return lambda state: squared_speed_gradient(
-            lambda leaves: self.step(recurrent, leaves, drive), self.observe, state
+            lambda leaves: self.step(weights, leaves, drive), self.observe, state
         )
 
-    def squared_speed_gradient(self, recurrent: Tensor, state: State, drive: Tensor) -> tuple[Tensor, State]:
+    def squared_speed_gradient(self, weights: Any, state: State, drive: Tensor) -> tuple[Tensor, State]:
         """`squared_speed` of one state."""
         with torch.no_grad():
-            return self.squared_speed(recurrent, drive, state[0].shape[1])(state)
+            return self.squared_speed(weights, drive, state[0].shape[1])(state)
 
-    def jacobian(self, recurrent: Tensor, state: State, drive: Tensor) -> Tensor:
-        """Derivative of the next state with respect to the state, at every state.
+    def jacobian(self, weights: Any, state: State, drive: Tensor) -> Tensor:
+        """Derivative of the next state with respect to the state, at every state; arguments as for `step`.
 
-        Args:
-            recurrent, state, drive: as for `step`.
         Returns:
             (networks, points, n, n), entry [i, j] the derivative of the next state's i-th number with respect to the
             state's j-th; n = units, for an LSTM 2 units, h before c.
         """
         parts = len(state)
 
-        def step(recurrent: Tensor, joined: Tensor, drive: Tensor) -> Tensor:
+        def step(weights: Any, joined: Tensor, drive: Tensor) -> Tensor:
             """One step of one state of one network."""
             one = joined.view(parts, 1, 1, -1).unbind(0)
-            return torch.cat(self.step(recurrent.unsqueeze(0), one, drive.view(1, 1, -1)), -1).flatten()
+            own = self.weights_type(*(part.unsqueeze(0) for part in weights))
+            return torch.cat(self.step(own, one, drive.view(1, 1, -1)), -1).flatten()
 
         each_network = torch.func.vmap(torch.func.vmap(torch.func.jacrev(step, 1), (None, 0, 0)))
-        return each_network(recurrent, torch.cat(state, -1), drive.expand(-1, state[0].shape[1], -1))
+        return each_network(weights, torch.cat(state, -1), drive.expand(-1, state[0].shape[1], -1))
 
 
-def plain_unroll(cell: Cell, recurrent: Tensor, drive: Tensor, index: Tensor | None = None) -> Tensor:
+def plain_unroll(cell: Cell, weights: Any, drive: Tensor, index: Tensor | None = None) -> Tensor:
     """`Cell.unroll` as a loop over `Cell.step` under automatic differentiation: the reference for faster ones."""
     if index is not None:
         drive = drive.flatten(0, 1)[table_rows(drive, index)]
-    state = cell.initial_state(drive.shape[0], drive.shape[2], recurrent.shape[1], drive)
+    state = cell.initial_state(drive.shape[0], drive.shape[2], drive.shape[3] // cell.gates, drive)
     hidden = []
     for drive_t in drive.unbind(1):
-        state = cell.step(recurrent, state, drive_t)
+        state = cell.step(weights, state, drive_t)
         hidden.append(state[0])
     return torch.stack(hidden, 1)
 
@@ -182,7 +201,7 @@ def squared_speed_gradient(
     return squared.detach(), gradient
 
 
-def speed(cell: Cell, weights: Weights, state: State, x: Tensor) -> Tensor:
+def speed(cell: Cell, weights: Any, state: State, x: Tensor) -> Tensor:
     """Distance a state moves in one step under a held input (section 7 of the science): the one definition.
 
     Args:
@@ -196,17 +215,17 @@ def speed(cell: Cell, weights: Weights, state: State, x: Tensor) -> Tensor:
         ValueError: a state is not finite, or shapes disagree.
     Source: Haviv et al. 2019; definition as in their published search.
     """
-    check_state(weights, state, x)
-    return squared_change(cell, state, cell.step(weights.recurrent, state, weights.drive(x))).sqrt()
+    check_state(cell, weights, state, x)
+    return squared_change(cell, state, cell.step(weights, state, cell.drive(weights, x))).sqrt()
 
 
-def check_state(weights: Weights, state: State, x: Tensor) -> None:
+def check_state(cell: Cell, weights: Any, state: State, x: Tensor) -> None:
     """Refuse states that are not finite or do not fit the weights and the held input.
 
     Raises:
         ValueError: with both shapes, or with the number of states that are not finite.
     """
-    networks, units, _ = weights.recurrent.shape
+    networks, units = len(weights.bias), weights.bias.shape[1] // cell.gates
     for part in state:
         if part.ndim != 3 or part.shape[0] != networks or part.shape[2] != units:
             raise ValueError(f"state has shape {tuple(part.shape)}; the weights want ({networks}, points, {units})")

@@ -31,11 +31,12 @@ class GRU(Cell):
 
     name = "gru"
     gates = 3
+    bounds = (1.0,)  # h is a mean of hyperbolic tangents and of h before
 
-    def step(self, recurrent: Tensor, state: State, drive: Tensor) -> State:
+    def step(self, weights: Weights, state: State, drive: Tensor) -> State:
         (h,) = state
         z_drive, r_drive, n_drive = drive.chunk(3, -1)
-        z_weight, r_weight, n_weight = recurrent.chunk(3, -1)
+        z_weight, r_weight, n_weight = weights.recurrent.chunk(3, -1)
         z = torch.sigmoid(z_drive + h @ z_weight)
         r = torch.sigmoid(r_drive + h @ r_weight)
         n = torch.tanh(n_drive + (r * h) @ n_weight)
@@ -43,18 +44,18 @@ class GRU(Cell):
 
     def advance(self, weights: Weights, state: State, x: Tensor) -> State:
         (h,) = state
-        z, _, n, _ = _gru_gates(h, weights.recurrent, weights.drive(x), tanh_)
+        z, _, n, _ = _gru_gates(h, weights.recurrent, self.drive(weights, x), tanh_)
         return (torch.lerp(h, n, z),)
 
     def unroll(
-        self, recurrent: Tensor, drive: Tensor, index: Tensor | None = None, products: torch.dtype | None = None
+        self, weights: Weights, drive: Tensor, index: Tensor | None = None, products: torch.dtype | None = None
     ) -> Tensor:
-        return _GRUUnroll.apply(recurrent, drive, index, products or drive.dtype)
+        return _GRUUnroll.apply(weights.recurrent, drive, index, products or drive.dtype)
 
-    def squared_speed(self, recurrent: Tensor, drive: Tensor, points: int) -> SquaredSpeed:
-        networks, units, _ = recurrent.shape
+    def squared_speed(self, weights: Weights, drive: Tensor, points: int) -> SquaredSpeed:
+        networks, units, _ = weights.recurrent.shape
         parts = [2 * units, units]
-        zr_weight, n_weight = (weight.contiguous() for weight in recurrent.split(parts, 2))
+        zr_weight, n_weight = (weight.contiguous() for weight in weights.recurrent.split(parts, 2))
         zr_drive, n_drive = (part.contiguous() for part in drive.split(parts, 2))
         zr, d_zr = (drive.new_empty(networks, points, 2 * units) for _ in range(2))
         n, rh, apart, change, d_n, d_rh, dh = (drive.new_empty(networks, points, units) for _ in range(7))
@@ -74,11 +75,11 @@ class GRU(Cell):
 
         return evaluate
 
-    def jacobian(self, recurrent: Tensor, state: State, drive: Tensor) -> Tensor:
+    def jacobian(self, weights: Weights, state: State, drive: Tensor) -> Tensor:
         (h,) = state
-        z, r, n, _ = _gru_gates(h, recurrent, drive, torch.tanh)
+        z, r, n, _ = _gru_gates(h, weights.recurrent, drive, torch.tanh)
         # Entry [j, i] is that of unit i's next value with respect to unit j, up to the end.
-        z_weight, r_weight, n_weight = recurrent.unsqueeze(1).chunk(3, -1)
+        z_weight, r_weight, n_weight = weights.recurrent.unsqueeze(1).chunk(3, -1)
         inner = (r_weight * sigmoid_backward(h, r).unsqueeze(2)) @ n_weight + r.unsqueeze(3) * n_weight
         turned = sigmoid_backward(n - h, z).unsqueeze(2) * z_weight + tanh_backward(z, n).unsqueeze(2) * inner
         turned.diagonal(dim1=2, dim2=3).add_(1 - z)

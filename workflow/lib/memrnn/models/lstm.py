@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -29,20 +30,18 @@ class LSTM(Cell):
 
     name = "lstm"
     gates = 4
+    bounds = (1.0, math.inf)  # h is a part of a hyperbolic tangent, c a sum without end
 
-    def initial_state(self, networks: int, batch: int, units: int, like: Tensor) -> State:
-        return like.new_zeros(networks, batch, units), like.new_zeros(networks, batch, units)
-
-    def step(self, recurrent: Tensor, state: State, drive: Tensor) -> State:
+    def step(self, weights: Weights, state: State, drive: Tensor) -> State:
         h, c = state
-        f, i, o, g = (drive + h @ recurrent).chunk(4, -1)
+        f, i, o, g = (drive + h @ weights.recurrent).chunk(4, -1)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         return torch.sigmoid(o) * torch.tanh(c), c
 
     def advance(self, weights: Weights, state: State, x: Tensor) -> State:
         h, c = state
         units = h.shape[-1]
-        gates = torch.baddbmm(weights.drive(x), h, weights.recurrent)
+        gates = torch.baddbmm(self.drive(weights, x), h, weights.recurrent)
         f, i, o = gates[..., : 3 * units].sigmoid_().chunk(3, -1)
         c = torch.addcmul(i * tanh_(gates[..., 3 * units :]), f, c)
         return tanh_(c.clone()).mul_(o), c
@@ -51,18 +50,18 @@ class LSTM(Cell):
         h, c = state
         return h, torch.tanh(c)
 
-    def reach(self, recurrent: Tensor, drive: Tensor) -> State:
+    def reach(self, weights: Weights, drive: Tensor) -> State:
         # c = f c + i g with |g| < 1 holds |c| below i / (1 - f), and f and i are largest in a corner of the cube of h.
-        most = (drive + recurrent.abs().sum(1, keepdim=True))[..., : 2 * recurrent.shape[1]]
-        f, i = most.chunk(2, -1)
+        f, i, _, _ = (drive + weights.recurrent.abs().sum(1, keepdim=True)).chunk(4, -1)
         return torch.ones_like(f), i.sigmoid() / (-f).sigmoid()
 
     def unroll(
-        self, recurrent: Tensor, drive: Tensor, index: Tensor | None = None, products: torch.dtype | None = None
+        self, weights: Weights, drive: Tensor, index: Tensor | None = None, products: torch.dtype | None = None
     ) -> Tensor:
-        return _LSTMUnroll.apply(recurrent, drive, index, products or drive.dtype)
+        return _LSTMUnroll.apply(weights.recurrent, drive, index, products or drive.dtype)
 
-    def squared_speed(self, recurrent: Tensor, drive: Tensor, points: int) -> SquaredSpeed:
+    def squared_speed(self, weights: Weights, drive: Tensor, points: int) -> SquaredSpeed:
+        recurrent = weights.recurrent
         networks, units, _ = recurrent.shape
         gates, da = (drive.new_empty(networks, points, 4 * units) for _ in range(2))
         new_tanh, old_tanh, h_change, tanh_change, dh = (drive.new_empty(networks, points, units) for _ in range(5))
@@ -93,14 +92,14 @@ class LSTM(Cell):
 
         return evaluate
 
-    def jacobian(self, recurrent: Tensor, state: State, drive: Tensor) -> Tensor:
+    def jacobian(self, weights: Weights, state: State, drive: Tensor) -> Tensor:
         h, c = state
-        f, i, o, g = (drive + h @ recurrent).chunk(4, -1)
+        f, i, o, g = (drive + h @ weights.recurrent).chunk(4, -1)
         f, i, o, g = f.sigmoid(), i.sigmoid(), o.sigmoid(), g.tanh()
         new_tanh = torch.addcmul(i * g, f, c).tanh()
         through = tanh_backward(o, new_tanh)  # from c after the step to h
         f_slope, i_slope, g_slope = sigmoid_backward(c, f), sigmoid_backward(g, i), tanh_backward(i, g)
-        f_weight, i_weight, o_weight, g_weight = (weight.mT for weight in recurrent.unsqueeze(1).chunk(4, -1))
+        f_weight, i_weight, o_weight, g_weight = (weight.mT for weight in weights.recurrent.unsqueeze(1).chunk(4, -1))
         c_by_h = f_slope.unsqueeze(3) * f_weight + i_slope.unsqueeze(3) * i_weight + g_slope.unsqueeze(3) * g_weight
         h_by_h = sigmoid_backward(new_tanh, o).unsqueeze(3) * o_weight + through.unsqueeze(3) * c_by_h
         return torch.cat(

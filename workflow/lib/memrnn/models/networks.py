@@ -12,7 +12,7 @@ from torch import Tensor
 
 from memrnn.core import streams
 from memrnn.core.files import load_arrays, save_arrays
-from memrnn.models.cell import Cell, State, Weights
+from memrnn.models.cell import Cell, State
 from memrnn.models.cells import CELLS
 from memrnn.models.fronts import PIXELS, Front, from_settings
 
@@ -37,7 +37,7 @@ class Networks:
 
     Attributes:
         cell: their architecture.
-        weights: recurrent layer, see `Weights`; what its inputs are beside the front end's features, the task says.
+        weights: recurrent layer, of the cell's `weights_type`. What is put in beside features, the task says.
         readout: (networks, units, outputs).
         readout_bias: (networks, outputs).
         seeds: one per network.
@@ -47,7 +47,7 @@ class Networks:
     """
 
     cell: Cell
-    weights: Weights
+    weights: Any
     readout: Tensor
     readout_bias: Tensor
     seeds: tuple[int, ...]
@@ -91,9 +91,13 @@ class Networks:
         """What the front end makes of frames (networks, frames, pixels); see `Front.features`."""
         return self.front.features(self.front_parameters, frames, products)
 
+    def drive(self, x: Tensor) -> Tensor:
+        """What inputs (networks, batch, inputs) give the cell, (networks, batch, gates * units); see `Cell.drive`."""
+        return self.cell.drive(self.weights, x)
+
     def step(self, state: State, x: Tensor) -> State:
         """State after one step of input x, (networks, batch or 1, inputs)."""
-        return self.cell.step(self.weights.recurrent, state, self.weights.drive(x))
+        return self.cell.step(self.weights, state, self.drive(x))
 
     def logits(self, h: Tensor) -> Tensor:
         """Outputs before the logistic function, (networks, ..., outputs), of hidden states (networks, ..., units)."""
@@ -108,27 +112,25 @@ def from_parameters(
     front: Front = PIXELS,
 ) -> Networks:
     """Networks of named tensors, the inverse of `Networks.parameters`."""
-    weights = Weights(*(parameters[name] for name in Weights._fields))
+    kind = CELLS[cell].weights_type
+    weights = kind(*(parameters[name] for name in kind._fields))
     readout, readout_bias = parameters["readout"], parameters["readout_bias"]
     of_front = {name: parameters[name] for name in front.parameter_names}
     return Networks(CELLS[cell], weights, readout, readout_bias, tuple(seeds), tuple(phases), front, of_front)
 
 
 def initial(cell: str, seeds: Sequence[int], inputs: int, units: int, outputs: int, front: Front = PIXELS) -> Networks:
-    """Untrained networks: weights ~ N(0, 1 / fan_in), biases ~ 0.01 N(0, 1), each seed from its own stream.
+    """Untrained networks, each seed from its own stream: of the cell and the front end what they begin with, and a
+    read-out with weights N(0, 1 / units) and biases 0.01 N(0, 1).
 
     Args:
         inputs: of the recurrent layer.
-        front: front end; what it begins with is told where it is defined.
     """
-    gates = CELLS[cell].gates
 
     def draw(seed: int) -> dict[str, Tensor]:
         generator = streams.generator(seed, "weights")
         return {
-            "inputs": torch.randn(inputs, gates * units, generator=generator) / inputs**0.5,
-            "recurrent": torch.randn(units, gates * units, generator=generator) / units**0.5,
-            "bias": torch.randn(gates * units, generator=generator) * 0.01,
+            **CELLS[cell].initial(inputs, units, generator)._asdict(),
             "readout": torch.randn(units, outputs, generator=generator) / units**0.5,
             "readout_bias": torch.randn(outputs, generator=generator) * 0.01,
             **front.initial(seed),
@@ -170,11 +172,9 @@ def _fit(networks: Networks) -> bool:
     if readout.ndim != 3 or weights.inputs.ndim != 3:
         return False
     count, units, outputs = readout.shape
-    gates = networks.cell.gates * units
+    shapes = networks.cell.shapes(weights.inputs.shape[1], units)
     return (
         count == len(networks.seeds) == len(networks.phases)
         and networks.readout_bias.shape == (count, outputs)
-        and weights.recurrent.shape == (count, units, gates)
-        and weights.bias.shape == (count, gates)
-        and weights.inputs.shape[::2] == (count, gates)
+        and all(part.shape == (count, *shape) for part, shape in zip(weights, shapes, strict=True))
     )

@@ -295,4 +295,6 @@ def _imported(path: Path) -> set[str]:
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):  # "memrnn.module:name", in a registry
+            names.add(node.value.replace(":", "."))
     return {name for name in names if name.split(".")[0] == "memrnn"}

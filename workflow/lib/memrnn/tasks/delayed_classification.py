@@ -19,7 +19,7 @@ from torch import Tensor
 from memrnn.core import streams
 from memrnn.data.images import ImageSet
 from memrnn.models import networks as nets
-from memrnn.models.cell import State, Weights
+from memrnn.models.cell import State
 from memrnn.models.fronts import PIXELS, Front
 from memrnn.models.networks import Networks
 from memrnn.models.unrolling import sum_rows
@@ -287,12 +287,13 @@ class _Table(torch.autograd.Function):
         return weight, table.sum(1), frames, None, None, None
 
 
-def drive(weights: Weights, inputs: Inputs, products: torch.dtype) -> tuple[Tensor, Tensor | None]:
+def drive(weights: Any, inputs: Inputs, products: torch.dtype) -> tuple[Tensor, Tensor | None]:
     """What `Cell.unroll` wants: the drives of whole trials, or a table of drives and its index.
 
     Every frame is projected once, however many trials see it.
 
     Args:
+        weights: of a cell; see `Cell.weights_type`.
         inputs: whose frames are what the front end made of them.
     """
     frames, index, response, steps = inputs
@@ -318,7 +319,7 @@ def hidden_states(networks: Networks, inputs: Inputs, products: torch.dtype = to
     # Like drives, features are computed once for each frame.
     shown = inputs._replace(frames=networks.features(inputs.frames, products))
     table, index = drive(networks.weights, shown, products)
-    return networks.cell.unroll(networks.weights.recurrent, table, index, products)
+    return networks.cell.unroll(networks.weights, table, index, products)
 
 
 def forward(networks: Networks, inputs: Inputs, products: torch.dtype = torch.float32) -> Tensor:

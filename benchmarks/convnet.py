@@ -40,7 +40,8 @@ from training import CLASSES, LAYERS, Point, engine_step, measure, peaks, plain_
 
 from memrnn.core.files import save_json, save_table
 from memrnn.models import fronts
-from memrnn.models.fronts import Convnet, effective
+from memrnn.models.fronts import Convnet
+from memrnn.models.fronts.convnet import effective
 from memrnn.models.networks import Networks
 from memrnn.run import provenance
 from memrnn.tasks.delayed_classification import untrained

@@ -1,6 +1,7 @@
 """Front ends: the convolutional one against torch's layers, and every stage with a front end whose effect is known."""
 
 import dataclasses
+import json
 import logging
 from typing import ClassVar
 
@@ -22,7 +23,8 @@ from memrnn.dynamics.spectrum import examine
 from memrnn.models import fronts
 from memrnn.models import networks as nets
 from memrnn.models.cell import State
-from memrnn.models.fronts import Convnet, Front, Pixels, effective
+from memrnn.models.fronts import FRONTS, Convnet, Front, Pixels, convnet
+from memrnn.models.fronts.convnet import effective
 from memrnn.models.networks import Networks
 from memrnn.tasks import delayed_classification as task
 from memrnn.tasks.delayed_classification import (
@@ -63,6 +65,10 @@ def networks_of(cell: str = "gru", seeds=SEEDS, front: Front = FRONT, scale: flo
     return start.like({name: scale * values for name, values in start.parameters.items()})
 
 
+def leaves(networks: Networks) -> Networks:
+    return networks.like({name: values.clone().requires_grad_() for name, values in networks.parameters.items()})
+
+
 def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
@@ -75,6 +81,48 @@ def images() -> ImageSet:
     shown[torch.arange(len(labels)), :, :, labels] += 0.5  # classes are colours
     splits = shown.flatten(1), shown.flip(1).flatten(1)  # held-out images stand on their heads
     return ImageSet("made", SHAPE, ("a", "b", "c"), splits[0], labels, splits[1], labels, MEAN, STD, "0")
+
+
+# ------------------------------------------------------------------------------------------- what holds for every one
+
+EXAMPLES = {"pixels": Pixels(), "convnet": FRONT}  # one of every kind, for frames of `SHAPE`; a new kind adds its own
+EVERY = pytest.mark.parametrize("name", FRONTS)
+
+
+@EVERY
+def test_features_of_every_front_end(name):
+    """As many as it says; each frame and network by itself; every parameter has a part in them and gets a gradient."""
+    front = EXAMPLES[name]
+    assert front.name == name and front.pixels(front.width(PIXELS)) == PIXELS
+    both, frames = leaves(networks_of(front=front)), random(2, 6, PIXELS)
+    whole = both.features(frames)
+    assert whole.shape == (2, 6, front.width(PIXELS))
+    assert tuple(both.front_parameters) == front.parameter_names
+    slopes = torch.autograd.grad(whole.square().sum(), list(both.front_parameters.values())) if whole.grad_fn else []
+    assert len(slopes) == len(front.parameter_names)
+    assert all((slope.flatten(1).abs().amax(1) > 0).all() for slope in slopes)
+    for network, seed in enumerate(SEEDS):
+        alone = networks_of(seeds=(seed,), front=front)
+        assert same(alone.parameters, both.only(network).parameters)
+        for frame in range(6):
+            one = alone.features(frames[network : network + 1, frame : frame + 1])
+            torch.testing.assert_close(one[0, 0], whole[network, frame], rtol=1e-5, atol=1e-6)
+
+
+@EVERY
+def test_every_front_end_comes_back_from_its_settings(name):
+    settings = json.loads(json.dumps(EXAMPLES[name].settings()))
+    assert settings["name"] == name and fronts.from_settings(settings) == EXAMPLES[name]
+
+
+@EVERY
+def test_the_expected_feature_is_that_of_many_noise_frames(name, images):
+    networks = networks_of(front=EXAMPLES[name])
+    noise = MEAN + STD * random(2, 4000, PIXELS, seed=7)
+    with torch.no_grad():
+        features = networks.features(noise)
+    error = features.std(1, keepdim=True) * (1 / 4000 + 1 / task.MEAN_FRAMES) ** 0.5
+    assert ((features.mean(1, keepdim=True) - mean_input(networks, images)).abs() < 5 * error).all()
 
 
 # ------------------------------------------------------------------------------------------------------- the features
@@ -107,10 +155,6 @@ class Channels(torch.nn.Module):
         return x.permute(0, 2, 3, 1)
 
 
-def leaves(networks: Networks) -> Networks:
-    return networks.like({name: values.clone().requires_grad_() for name, values in networks.parameters.items()})
-
-
 @pytest.mark.parametrize(
     "front",
     [FRONT, Convnet(SHAPE, (3,), 1, (4,), 0.0), Convnet(SHAPE, (4, 3), 5, (5, 4, 3), 0.5)],
@@ -139,22 +183,10 @@ def test_features_and_gradients_are_those_of_torchs_layers(front):
             torch.testing.assert_close(grad, other.mT if "dense" in name and other.ndim == 2 else other)
 
 
-def test_no_network_or_frame_acts_on_another():
-    both, frames = networks_of(), random(2, 6, PIXELS)
-    whole = both.features(frames)
-    for network, seed in enumerate(SEEDS):
-        alone = networks_of(seeds=(seed,))
-        assert same(alone.parameters, both.only(network).parameters)
-        for frame in range(6):
-            one = alone.features(frames[network : network + 1, frame : frame + 1])
-            torch.testing.assert_close(one[0, 0], whole[network, frame], rtol=1e-5, atol=1e-6)
-    assert not torch.equal(whole[0], both.features(frames.flip(0))[1])
-
-
 def test_frames_taken_in_parts_are_the_same(monkeypatch):
     networks, frames = networks_of(), random(2, 13, PIXELS)
     whole = networks.features(frames)  # with gradients, at once
-    monkeypatch.setattr(fronts, "NUMBERS_AT_ONCE", 4 * 6 * 9 * 5)  # four frames
+    monkeypatch.setattr(convnet, "NUMBERS_AT_ONCE", 4 * 6 * 9 * 5)  # four frames
     taken = []
     forward_ = Convnet._forward
     monkeypatch.setattr(Convnet, "_forward", lambda self, x, *more: taken.append(len(x)) or forward_(self, x, *more))
@@ -364,9 +396,6 @@ class Doubled(Front):
 
     def pixels(self, width):
         return width
-
-    def initial(self, seed):
-        return {}
 
     def features(self, parameters, frames, products=None):
         return 2 * frames

@@ -11,8 +11,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memrnn.models.fronts import MEAN_FRAMES, Convnet
+from memrnn.models.fronts import Convnet
 from memrnn.run import planning
+from memrnn.tasks.delayed_classification import MEAN_FRAMES
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "workflow" / "lib"

@@ -1,8 +1,4 @@
-"""Front ends: what stands between the frames that a network sees and its recurrent layer (section 3 of the science).
-
-A front end maps a frame's pixels to features, which are inputs of the recurrent layer. `pixels` has
-none of its own: features are pixels. `convnet` is a convolutional network, trained together with the rest. A new front
-end is a subclass of `Front`, entered in `FRONTS`, and its name in the schema.
+"""A convolutional front end.
 
 Convolution weights are stored as they are trained: drawn from a standard normal distribution cut at two standard
 deviations, and divided by sqrt(channels * filters) wherever they are used. Adam moves every stored number by about the
@@ -23,79 +19,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from memrnn.core import streams
+from memrnn.models.fronts.front import Front
 
 CUT = 2.0  # standard deviations at which the normal distribution of convolution weights ends; published
 NUMBERS_AT_ONCE = 2**23  # of a layer's output, where no gradient is wanted: bounds memory, and stays near the processor
-
-
-class Front:
-    """One kind of front end; without parameters and with pixels for features, unless a subclass says otherwise.
-
-    Attributes:
-        name: key in `FRONTS`.
-        parameter_names: of its trained tensors, each with a leading axis of networks.
-    """
-
-    name: ClassVar[str]
-    parameter_names: tuple[str, ...] = ()
-
-    def width(self, pixels: int) -> int:
-        """Number of features of a frame with so many pixels.
-
-        Raises:
-            ValueError: the front end was made for other frames.
-        """
-        raise NotImplementedError
-
-    def pixels(self, width: int) -> int:
-        """Number of pixels of a frame with so many features; the inverse of `width`."""
-        raise NotImplementedError
-
-    def initial(self, seed: int) -> dict[str, Tensor]:
-        """Untrained parameters of one network, without the axis of networks."""
-        raise NotImplementedError
-
-    def features(self, parameters: Mapping[str, Tensor], frames: Tensor, products: torch.dtype | None = None) -> Tensor:
-        """Features of frames, differentiable with respect to the parameters.
-
-        Args:
-            parameters: at least those named in `parameter_names`.
-            frames: (networks, frames, pixels), in pixel units.
-            products: type of the factors and results of products; None for that of the parameters.
-        Returns:
-            (networks, frames, features).
-        """
-        raise NotImplementedError
-
-    def expected(self, mean: float, std: float) -> float | None:
-        """Mean feature under noise frames, i.i.d. N(mean, std^2) per pixel; None where it is to be found by drawing."""
-        return None
-
-    def settings(self) -> dict[str, Any]:
-        """What `from_settings` wants, for a file."""
-        return {"name": self.name}
-
-
-@dataclass(frozen=True)
-class Pixels(Front):
-    """No front end: the recurrent layer is given the pixels."""
-
-    name: ClassVar[str] = "pixels"
-
-    def width(self, pixels: int) -> int:
-        return pixels
-
-    def pixels(self, width: int) -> int:
-        return width
-
-    def initial(self, seed: int) -> dict[str, Tensor]:
-        return {}
-
-    def features(self, parameters: Mapping[str, Tensor], frames: Tensor, products: torch.dtype | None = None) -> Tensor:
-        return frames
-
-    def expected(self, mean: float, std: float) -> float:
-        return mean
 
 
 @dataclass(frozen=True)
@@ -218,24 +145,3 @@ def effective(weight: Tensor) -> Tensor:
     """
     filters, _, _, channels = weight.shape
     return (weight / math.sqrt(channels * filters)).permute(0, 3, 1, 2)
-
-
-FRONTS: dict[str, type[Front]] = {front.name: front for front in (Pixels, Convnet)}
-PIXELS = Pixels()
-
-
-def choose(network: Mapping[str, Any], shape: tuple[int, int, int]) -> Front:
-    """Front end of the configuration's section `network`, for frames of a shape (height, width, channels)."""
-    name = network["front_end"]
-    return from_settings({"name": name} | ({"shape": shape} | network[name] if name in network else {}))
-
-
-def from_settings(settings: Mapping[str, Any]) -> Front:
-    """Front end of what `Front.settings` returned, from a file or not.
-
-    Raises:
-        KeyError: no front end has this name.
-        TypeError: the settings are not this front end's.
-    """
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-    return FRONTS[values.pop("name")](**values)

@@ -89,8 +89,8 @@ def layers_of(networks: Networks, network: int) -> torch.nn.Sequential:
     (height, width, channels), slope = front.shape, front.leak
     for layer, filters in enumerate(front.filters):
         convolution = torch.nn.Conv2d(channels, filters, front.kernel, padding="same")
-        convolution.weight.data = effective(own[f"front.filters{layer}"]).contiguous()
-        convolution.bias.data = own[f"front.filters{layer}.bias"].clone()
+        weight, bias = effective(own[f"front.filters{layer}"], own[f"front.filters{layer}.bias"])
+        convolution.weight.data, convolution.bias.data = weight.contiguous(), bias
         modules += [convolution, torch.nn.LeakyReLU(slope), torch.nn.MaxPool2d(2)]
         height, width, channels = height // 2, width // 2, filters
     modules.append(torch.nn.Flatten())

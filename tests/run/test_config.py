@@ -19,6 +19,7 @@ from snakemake.utils import update_config
 
 from memrnn.data import dataset, downloads, sources
 from memrnn.models.cells import CELLS
+from memrnn.models.fronts import FRONTS
 from memrnn.run import config
 from memrnn.tasks import protocols
 from memrnn.tasks.protocols import step_of
@@ -154,6 +155,7 @@ def test_planning_does_not_import_torch():
 def test_the_schema_names_what_the_registries_hold():
     section = SCHEMA["properties"]
     assert set(section["cells"]["items"]["enum"]) == set(CELLS)
+    assert set(section["network"]["properties"]["front_end"]["enum"]) == set(FRONTS)
     for names in (
         section["protocols"]["items"]["enum"],
         section["regularise"]["properties"]["protocols"]["items"]["enum"],
@@ -211,7 +213,7 @@ REFUSED = [
     ("run", datetime.date(2024, 1, 31), r"run: found datetime\.date\(2024, 1, 31\); allowed: text.*put it in quotes"),
     ("cells", [], r"cells: found \[\]; allowed: a list, 1 or more items"),
     ("cells", "gru", r"cells: found 'gru' \(text\); allowed: a list"),
-    ("cells", ["gru", "rnn"], r"cells\[1\]: found 'rnn' \(text\); allowed: one of gru, lstm"),
+    ("cells", ["gru", "elman"], r"cells\[1\]: found 'elman' \(text\); allowed: one of gru, lstm, rnn, mgu"),
     (
         "cells",
         ["gru", "gru"],

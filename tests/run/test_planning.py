@@ -217,13 +217,14 @@ def test_every_way_of_importing_is_followed(tmp_path):
         a="from memrnn.b import thing",
         b="def late():\n    import memrnn.c\n",
         c="from memrnn import d as other, b\nfrom memrnn.a import x",  # a circle
-        d="import numpy\nfrom pathlib import Path",
+        d="import numpy\nfrom pathlib import Path\nKINDS = {'e': 'memrnn.e:E'}",
+        e="",
         unused="",
         numpy="",  # a module of ours that bears the name of a package is not that package
     )
     (tmp_path / "script.py").write_text("import memrnn.a\nfrom memrnn import __version__\nimport unused\n")
     found = planning.library_files(tmp_path / "script.py", library)
-    assert [Path(path).stem for path in found] == ["__init__", "a", "b", "c", "d"]
+    assert [Path(path).stem for path in found] == ["__init__", "a", "b", "c", "d", "e"]
     assert all(Path(path).is_file() for path in found)
     (tmp_path / "script.py").write_text("import json\n")
     assert [Path(path).stem for path in planning.library_files(tmp_path / "script.py", library)] == []

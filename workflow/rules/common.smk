@@ -22,6 +22,7 @@ from memrnn import figures
 from memrnn.core.files import load_json
 from memrnn.data import sources
 from memrnn.data.downloads import COLLECTIONS
+from memrnn.models.cells import TITLES
 from memrnn.run import config as configuration
 from memrnn.run import planning
 
@@ -64,6 +65,7 @@ PREDICTOR_NUMBERS = Path(RESULTS, "tables", "predictors.json")
 PROVENANCE = Path(RESULTS, "provenance.json")
 SETTINGS = dict(config)  # as validated; what follows adds to `config` for the report alone
 config["left_out"] = sources.left_out(config["dataset"])
+config["titles"] = TITLES
 for name, path in {"numbers": NUMBERS, "predictors": PREDICTOR_NUMBERS, "provenance": PROVENANCE}.items():
     if path.is_file():
         try:

@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from memrnn.core.stats import mean_interval
+from memrnn.models.cells import TITLES as CELLS
 
 Tables = Mapping[str, pd.DataFrame]  # by name
 Settings = Mapping[str, Any]  # see render.draw
 
-CELLS = {"gru": "GRU", "lstm": "LSTM"}
 PROTOCOLS = {"vocu": "VoCu", "decu": "DeCu", "nacu": "NaCu", "recu": "ReCu"}
 POOLED = "all"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")

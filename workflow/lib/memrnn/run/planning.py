@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +32,9 @@ SHORT_SECONDS = 600  # a block whose jobs take less in all is one submission
 # At the size of MNIST, evaluating 30 LSTM networks of 200 units on 1,000 trials peaked at 2.6 GiB.
 LEAST_MB, BASE_MB = 2000, 1000
 BYTES_PER_NUMBER = 4 * 20  # a float, and the copies of inputs and states that a step needs beside each other
+
+
+LATE = re.compile(r"memrnn(\.\w+)+:\w+")  # what a registry imports when it is asked for: "memrnn.module:name"
 
 
 class Front(NamedTuple):
@@ -295,6 +299,6 @@ def _imported(path: Path) -> set[str]:
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):  # "memrnn.module:name", in a registry
-            names.add(node.value.replace(":", "."))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and LATE.fullmatch(node.value):
+            names.add(node.value.partition(":")[0])
     return {name for name in names if name.split(".")[0] == "memrnn"}

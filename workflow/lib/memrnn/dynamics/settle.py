@@ -16,17 +16,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from memrnn.dynamics import newton
 from memrnn.dynamics.jacobian import singly
+from memrnn.dynamics.newton import EDGE, FIXED, LEAST, LEFT
 from memrnn.models.cell import Cell, State, squared_change
 
-# Of Newton's steps: the least derivative of an observed coordinate in their scaling; the share of ||g||^2 / 2 that is
-# not worth a step; the curvature, as a share of the largest, that is rounding; how near the box, as a share of it, a
-# coordinate starts at most; and the numbers in one batch of second derivatives.
-LEAST_SCALE, STALL, FLAT, EDGE, NUMBERS_AT_ONCE = 1e-3, 1e-6, 1e-10, 1e-6, 2_000_000
-FIXED, LEAST, AT_BOUND = "fixed point", "least speed", "least speed at the bound"
-LEFT, LOST, RAN_OUT, CUT = "left the distance", "lost the read-out", "steps ran out", "cut to the box"
-LED_OUT, RESTLESS = "c leads out", "c not at rest"
-OUTCOMES = (FIXED, LEAST, AT_BOUND, LEFT, LED_OUT, RESTLESS, RAN_OUT)  # of `settle`
+# Of Newton's steps: the least derivative of an observed coordinate in their scaling, and the numbers in one batch of
+# second derivatives.
+LEAST_SCALE, NUMBERS_AT_ONCE = 1e-3, 2_000_000
+AT_BOUND, LED_OUT, RESTLESS = "least speed at the bound", "c leads out", "c not at rest"
+OUTCOMES = (*newton.OUTCOMES, AT_BOUND, LED_OUT, RESTLESS)  # of `settle`
+LOST, CUT = "lost the read-out", "cut to the box"
 
 
 class Settled(NamedTuple):
@@ -66,7 +66,7 @@ def settle(
 
     - at a fixed point, if ||g|| is below the tolerance;
     - at a least speed, if the model finds no state within the largest radius at which ||g||^2 / 2 were lower by more
-      than the share `STALL`: its gradient J'g vanishes and no direction leads on, though g is not 0;
+      than the share `newton.STALL`: its gradient J'g vanishes and no direction leads on, though g is not 0;
     - outside, if it is further away from its start than `distance`;
     - undecided, if none of these came true in the steps it had.
 
@@ -131,7 +131,7 @@ def _settle(
         def outside(u: Tensor) -> Tensor:
             return (observed(placed(u)) - origin).norm(dim=-1) > distance
 
-        return _descend(u, left, residual, unit, outside, tolerance, distance / 4)
+        return newton.descend(u, left, residual, _derivatives, unit, outside, tolerance, distance / 4)
 
     s, origin = joined(start), observed(joined(start))
     # At the box itself no slope is felt.
@@ -152,64 +152,6 @@ def _settle(
     return placed(u), change(u).norm(dim=-1), slope, left, outcome
 
 
-def _descend(
-    u: Tensor,
-    left: Tensor,
-    residual: Callable[[Tensor], Tensor],
-    unit: Callable[[Tensor], Tensor],
-    outside: Callable[[Tensor], Tensor],
-    tolerance: float,
-    largest: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Points u (points, n) after at most `left` steps (points,), how many are left then, and the outcomes."""
-    points, n = u.shape
-    u, left, r = u.clone(), left.clone(), residual(u)
-    outcome = torch.full_like(left, OUTCOMES.index(RAN_OUT))
-    radius = torch.full_like(u[:, 0], largest / 4)
-    # The quadratic model at each point, in its eigenvectors and counted in `unit`: made anew where the point has moved.
-    scale, gradient, curvature = torch.empty_like(u), torch.empty_like(u), torch.empty_like(u)
-    vectors = u.new_empty(points, n, n)
-    moved = torch.ones_like(left, dtype=torch.bool)
-    busy = torch.ones_like(moved)
-
-    def end(which: Tensor, name: str) -> None:
-        outcome[which & busy] = OUTCOMES.index(name)
-        busy[which] = False
-
-    while True:
-        end(outside(u), LEFT)
-        end(r.norm(dim=-1) < tolerance, FIXED)
-        (new,) = torch.where(busy & moved)
-        if len(new):
-            slope, second = _derivatives(u[new], residual)
-            scale[new] = unit(u[new])
-            slope, second = slope / scale[new], second / (scale[new].unsqueeze(2) * scale[new].unsqueeze(1))
-            curvature[new], vectors[new] = torch.linalg.eigh(second)
-            gradient[new] = (vectors[new].mT @ slope.unsqueeze(2)).squeeze(2)
-            moved[new] = False
-            furthest = _model_step(gradient[new], curvature[new], torch.full_like(radius[new], largest))
-            promised = _model_gain(gradient[new], curvature[new], furthest)
-            stalled = torch.zeros_like(busy)
-            stalled[new] = promised <= STALL * r[new].square().sum(-1) / 2
-            end(stalled, LEAST)
-        busy &= left > 0
-        (now,) = torch.where(busy)
-        if not len(now):
-            return u, left, outcome
-        step = _model_step(gradient[now], curvature[now], radius[now])
-        tried = u[now] + (vectors[now] @ step.unsqueeze(2)).squeeze(2) / scale[now]
-        r_tried = residual(tried)
-        gain = (r[now].square().sum(-1) - r_tried.square().sum(-1)) / 2
-        agreement = gain / _model_gain(gradient[now], curvature[now], step)
-        length = step.norm(dim=-1)
-        longer = (agreement > 0.75) & (length > 0.9 * radius[now])
-        follows = torch.where(longer, (2 * radius[now]).clamp(max=largest), radius[now])
-        radius[now] = torch.where(agreement > 0.25, follows, length / 4)
-        better = gain > 0  # false where something is not finite
-        u[now[better]], r[now[better]], moved[now[better]] = tried[better], r_tried[better], True
-        left[now] -= 1
-
-
 def _derivatives(s: Tensor, residual: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     """Gradient (points, n) and second derivatives (points, n, n) of ||residual||^2 / 2, automatically."""
 
@@ -220,37 +162,6 @@ def _derivatives(s: Tensor, residual: Callable[[Tensor], Tensor]) -> tuple[Tenso
     at_once = max(1, NUMBERS_AT_ONCE // s.shape[1] ** 2)
     second, slope = torch.func.vmap(torch.func.jacfwd(gradient, has_aux=True), chunk_size=at_once)(s)
     return slope, (second + second.mT) / 2
-
-
-def _model_step(gradient: Tensor, curvature: Tensor, radius: Tensor) -> Tensor:
-    """Where gradient . p + p . curvature p / 2 is least within a radius, all in eigenvectors; (points, n).
-
-    Args:
-        gradient, curvature: (points, n), curvature in ascending order.
-        radius: (points,).
-    """
-    lowest, largest = curvature[:, 0], curvature.abs().amax(-1)
-    # What lies flat to rounding leads nowhere.
-    least = (-lowest).clamp(min=0) * (1 + FLAT) + 1e-4 * FLAT * largest + torch.finfo(curvature.dtype).tiny
-
-    def step(shift: Tensor) -> Tensor:
-        return -gradient / (curvature + shift.unsqueeze(1))
-
-    low, high = least, least + gradient.norm(dim=-1) / radius
-    inside = step(least).norm(dim=-1) <= radius
-    for _ in range(50):
-        middle = (low * high).sqrt()
-        long = step(middle).norm(dim=-1) > radius
-        low, high = torch.where(long, middle, low), torch.where(long, high, middle)
-    p = step(torch.where(inside, least, high))
-    # On a ridge the gradient does not see the way down.
-    room = (radius.square() - p.square().sum(-1)).clamp(min=0).sqrt()
-    p[:, 0] += torch.where(inside & (lowest < -FLAT * largest), torch.where(gradient[:, 0] > 0, -room, room), 0)
-    return p
-
-
-def _model_gain(gradient: Tensor, curvature: Tensor, step: Tensor) -> Tensor:
-    return -(gradient * step + curvature * step.square() / 2).sum(-1)
 
 
 def _relative_slope(jacobian: Tensor, g: Tensor) -> Tensor:

@@ -7,18 +7,15 @@ import torch
 
 from memrnn.data.images import ImageSet
 from memrnn.dynamics.jacobian import DIRECTIONS, describe, jacobians, observed_slopes, slowest, unstable
+from memrnn.dynamics.newton import FIXED, LEAST, LEFT, RAN_OUT
 from memrnn.dynamics.noise import drift_and_diffusion
 from memrnn.dynamics.relax import relax
 from memrnn.dynamics.settle import (
     AT_BOUND,
     CUT,
-    FIXED,
-    LEAST,
     LED_OUT,
-    LEFT,
     LOST,
     OUTCOMES,
-    RAN_OUT,
     RESTLESS,
     cut_to_box,
     observed_distance,

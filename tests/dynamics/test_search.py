@@ -1,6 +1,7 @@
 """The search by itself: maps whose slow points are known, cells of torch.nn, another optimiser, and what it refuses."""
 
 import math
+from numbers import Integral
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from scipy import optimize
 from torch import Tensor
 
 from memrnn.data.images import ImageSet
-from memrnn.dynamics.points import centroids, descend
+from memrnn.dynamics.points import centroids, descend, search_ensemble
 from memrnn.dynamics.search import SlowPoints, search
 from memrnn.models import networks as nets
 from memrnn.models.cell import State, speed
@@ -57,6 +58,13 @@ def torch_cell(kind: type, seed: int = 0, **settings) -> torch.nn.RNNCellBase:
     return kind(INPUTS, UNITS, dtype=torch.float64, **settings)
 
 
+def search_networks(networks: Networks, start: State, x: Tensor, search_steps, **settings):
+    """`search_ensemble` with one budget or several, as `search` takes them."""
+    several = not isinstance(search_steps, Integral)
+    found = search_ensemble(networks, x, start, search_steps if several else [search_steps], **settings)
+    return found if several else found[0]
+
+
 # ------------------------------------------------------------------------------------------ maps that are known
 
 
@@ -68,14 +76,15 @@ def test_a_linear_map_ends_at_its_fixed_point():
     assert fixed.abs().max() > 1.2
     start = uniform(2, 5, 3)
     kept = start.clone()
-    found = search(lambda h, push: h @ a.T + push["b"], start, push, **SETTLED, bound=None)
+    found = search(lambda h, push: h @ a.T + push["b"], start, push, **SETTLED)
     torch.testing.assert_close(found.state, fixed.expand(2, 5, 3), rtol=0, atol=1e-4)
     torch.testing.assert_close(found.distance, (start - fixed).norm(dim=-1), rtol=0, atol=1e-4)
     assert found.speed.max() < 1e-4
     assert torch.equal(start, kept)
-    clipped = search(lambda h, push: h @ a.T + push["b"], start, push, **SETTLED)
+    assert not found.at_bound.any()
+    clipped = search(lambda h, push: h @ a.T + push["b"], start, push, **SETTLED, bound=1.0)
     assert clipped.state.abs().max() == 1
-    assert (clipped.speed > 0.01).all()
+    assert (clipped.speed > 0.01).all() and clipped.at_bound.all()
 
 
 @pytest.mark.parametrize("kind", [torch.nn.GRUCell, torch.nn.LSTMCell])
@@ -113,7 +122,7 @@ def test_a_gru_of_two_units_has_the_fixed_points_that_a_root_finder_finds():
     roots = np.unique(np.round(inside, 9), axis=0)
     assert len(roots) >= 5  # memories, and saddles between them
     start = torch.tensor(roots).unsqueeze(0) + uniform(1, len(roots), 2, reach=0.02)
-    found = search(one, (start,), x, **SETTLED)
+    found = search_networks(one, (start,), x, **SETTLED)
     np.testing.assert_allclose(found.state[0][0], roots, rtol=0, atol=1e-6)
     assert found.speed.max() < 1e-6
 
@@ -132,7 +141,7 @@ def test_two_memories_and_the_saddle_between_them():
     points = torch.tensor([[a, 0], [-a, 0], [0, 0]]).double()
     start = points + torch.tensor([[-0.2, 0.3], [0.1, -0.4], [0.05, 0.3]]).double()
     x = held_input(networks, MEAN)
-    found = search(networks, (start.unsqueeze(0),), x, **SETTLED)
+    found = search_networks(networks, (start.unsqueeze(0),), x, **SETTLED)
     torch.testing.assert_close(found.state[0][0], points, rtol=0, atol=1e-5)
     assert found.speed.max() < 1e-5
     # Unit 1 keeps half of itself and gains 1 - tanh^2, which is 1 at the saddle; unit 2 keeps half.
@@ -155,7 +164,7 @@ def test_cells_of_torch_are_searched_as_the_maps_they_are(kind):
 
     def step(state, inputs):
         """As the cell is called by itself."""
-        return cell(inputs.expand(6, -1), state)
+        return cell(inputs, state)
 
     by_step = search(
         step, flat if lstm else flat[0], x, search_steps=40, learning_rate=1e-2,
@@ -184,7 +193,7 @@ def test_cells_of_torch_are_searched_as_the_maps_they_are(kind):
 def test_torchs_lstm_cell_and_ours_with_the_same_weights_have_the_same_slow_points():
     networks, start, x = random_networks("lstm"), starts("lstm"), torch.full((INPUTS,), MEAN).double()
     x[-1] = 0
-    ours = search(networks, start, held_input(networks, MEAN), search_steps=[5, 60], learning_rate=1e-2)
+    ours = search_networks(networks, start, held_input(networks, MEAN), search_steps=[5, 60], learning_rate=1e-2)
 
     def in_torchs_order(values: Tensor) -> Tensor:
         """Columns f, i, o, g as rows i, f, g, o."""
@@ -207,20 +216,28 @@ def test_torchs_lstm_cell_and_ours_with_the_same_weights_have_the_same_slow_poin
 
 
 @BOTH
-def test_ensembles_can_be_given_whole_as_a_step_or_to_the_stage_s_descent(cell):
+def test_an_ensemble_is_searched_as_its_networks_are_by_their_steps(cell):
     networks, start = random_networks(cell), starts(cell)
     x = held_input(networks, MEAN)
     settings = {"learning_rate": 1e-2, "drop_step": 20, "drop_factor": 0.1}
-    whole = search(networks, start, x, search_steps=[10, 50], **settings)
-    by_step = search(networks.step, start, x, search_steps=[10, 50], observe=networks.cell.observe, **settings)
-    for descended, ours, theirs in zip(
-        descend(networks, MEAN, start, [10, 50], *settings.values()), whole, by_step, strict=True
-    ):
-        for one, other, third in zip(descended, ours.state, theirs.state, strict=True):
-            assert torch.equal(one, other)
-            torch.testing.assert_close(other, third, rtol=0, atol=1e-9)
-        torch.testing.assert_close(ours.speed, theirs.speed, rtol=0, atol=1e-9)
-        torch.testing.assert_close(ours.distance, theirs.distance, rtol=0, atol=1e-9)
+    whole = search_networks(networks, start, x, search_steps=[10, 50], **settings)
+    for descended, ours in zip(descend(networks, MEAN, start, [10, 50], *settings.values()), whole, strict=True):
+        assert all(torch.equal(one, other) for one, other in zip(descended, ours.state, strict=True))
+    for network in range(2):
+        one = networks.only(network)
+
+        def step(state: State, x: Tensor, one: Networks = one) -> State:
+            return tuple(part.squeeze(0) for part in one.step(tuple(part.unsqueeze(0) for part in state), x[None]))
+
+        by_step = search(
+            step, tuple(part[network] for part in start), x[network, 0], search_steps=[10, 50], bound=1.0,
+            observe=networks.cell.observe, **settings,
+        )  # fmt: skip
+        for ours, theirs in zip(whole, by_step, strict=True):
+            for part, other in zip(ours.state, theirs.state, strict=True):
+                torch.testing.assert_close(part[network], other, rtol=0, atol=1e-9)
+            torch.testing.assert_close(ours.speed[network], theirs.speed, rtol=0, atol=1e-9)
+            torch.testing.assert_close(ours.distance[network], theirs.distance, rtol=0, atol=1e-9)
 
 
 def test_inputs_are_broadcast_over_states_or_belong_to_each():
@@ -254,12 +271,7 @@ def test_one_budget_gives_one_answer_and_several_a_list():
 
 
 def test_the_stopping_rule_changes_a_speed_by_its_tolerance_at_most():
-    networks = random_networks("gru")
-    start, x = uniform(2, 20, UNITS), held_input(networks, MEAN)
-
-    def step(h: Tensor, x: Tensor) -> Tensor:
-        return networks.step((h,), x)[0]
-
+    step, start, x = torch_cell(torch.nn.GRUCell), uniform(2, 20, UNITS), uniform(INPUTS, seed=3)
     budgets = [50, 400, 1000]
     free = search(step, start, x, search_steps=budgets)
     tolerance = free[1].speed.quantile(0.3).item()
@@ -286,7 +298,7 @@ def test_the_stopping_rule_changes_a_speed_by_its_tolerance_at_most():
 def test_the_search_ends_when_all_points_have_stopped():
     calls = []
 
-    def step(h: Tensor, x: None) -> Tensor:
+    def step(h: Tensor) -> Tensor:
         calls.append(1)
         return h / 2
 
@@ -363,7 +375,7 @@ def test_no_minimum_of_another_optimiser_in_the_same_basin_is_lower(cell, kind, 
         start = tuple(part[:, :4].double() for part in centroids(networks, digits, 14, 1 / 3).state)
         networks = in_double(networks)
     x = held_input(networks, mean)
-    found = search(networks, start, x, search_steps=20_000, learning_rate=2e-3, drop_step=10_000)
+    found = search_networks(networks, start, x, search_steps=20_000, learning_rate=2e-3, drop_step=10_000)
     first = speed(networks.cell, networks.weights, start, x)
     assert first.median() > 10 * TOLERANCE and first.median() > 5 * found.speed.median()
     same_basin = 0
@@ -386,7 +398,7 @@ def refused(message: str, step=None, start=None, inputs=None, **settings) -> Non
     start = uniform(4, UNITS) if start is None else start
     settings = {"search_steps": 3, **settings}
     with pytest.raises(ValueError, match=message):
-        search(step or (lambda h, x: h / 2), start, inputs, **settings)
+        search(step or (lambda h: h / 2), start, inputs, **settings)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -400,49 +412,44 @@ def test_starts_that_are_not_finite_are_refused(bad):
 
 def test_starts_that_are_no_states_are_refused():
     refused("start: found torch.int64, expected floating-point numbers", start=torch.zeros(4, 2, dtype=torch.int64))
+    refused("start: found torch.float16, expected .*float64 or float32", start=uniform(4, UNITS).half())
+    refused("start: found a ndarray, expected a tensor .*from_numpy", start=uniform(4, UNITS).numpy())
+    refused("start: found a ndarray in a tuple", start=(uniform(4, UNITS), uniform(4, UNITS).numpy()))
+    refused(r"start: found the shapes \[\(0, 6\)\], expected one state", start=uniform(0, UNITS))
+    refused(r"start: found the shapes \[\(4, 0\)\], expected one state", start=uniform(4, 0))
+    refused("found parts of type .*float32", start=(uniform(4, UNITS), uniform(4, UNITS).float()))
     refused(r"start: found the shapes \[\(4, 6\), \(3, 6\)\]", start=(uniform(4, UNITS), uniform(3, UNITS)))
     refused(r"start: found the shapes \[\(\)\]", start=torch.tensor(0.5))
     refused("start: found an empty tuple", start=())
 
 
-def test_maps_that_change_the_state_s_kind_are_refused():
-    refused(r"step: found states of shape .*\(4, 3\).* after a step from .*\(4, 6\)", step=lambda h, x: h[:, :3])
-    refused(r"step: found .*\(4, 4, 6\)", step=lambda h, x: h + x, inputs=uniform(4, 1, UNITS))
-    refused("step: found .*float32", step=lambda h, x: h.float())
-    refused("step: found ", step=lambda h, x: (h, h))
-
-
-def test_maps_without_gradient_or_finite_speed_are_refused():
-    refused("step: the speed of 4 of 4 starts is not finite", step=lambda h, x: h / x, inputs=0.0)
-    refused(
-        "found a speed without gradient", step=lambda h, x: h.detach() / 2, observe=lambda state: (state[0].detach(),)
-    )
-
-
 def test_an_observation_that_is_none_is_refused():
     refused(r"observe: found speeds of shape \(4, 6\), expected \(4,\)", observe=lambda state: (state[0][..., None],))
-    networks = random_networks("gru")
-    with pytest.raises(ValueError, match="`observe` beside Networks"):
-        search(networks, starts("gru"), held_input(networks, MEAN), search_steps=3, observe=tuple)
+    refused("observe: found a speed without gradient", observe=lambda state: (state[0].detach(),))
 
 
 def test_states_that_do_not_fit_an_ensemble_are_refused():
     networks = random_networks("lstm")
     with pytest.raises(ValueError, match=r"state has shape \(2, 3, 5\); the weights want \(2, points, 6\)"):
-        search(networks, (uniform(2, 3, 5), uniform(2, 3, 5)), held_input(networks, MEAN), search_steps=3)
+        search_networks(networks, (uniform(2, 3, 5),) * 2, held_input(networks, MEAN), search_steps=3)
     with pytest.raises(ValueError, match=r"held input has shape \(2, 1, 4\)"):
-        search(networks, starts("lstm"), held_input(networks, MEAN)[..., :4], search_steps=3)
+        search_networks(networks, starts("lstm"), held_input(networks, MEAN)[..., :4], search_steps=3)
 
 
-def test_what_does_not_fit_a_cell_of_torch_is_refused():
-    gru, lstm, x, h = torch_cell(torch.nn.GRUCell), torch_cell(torch.nn.LSTMCell), uniform(INPUTS), uniform(4, UNITS)
-    refused(r"found states of shape \[\(4, 6\)\], expected .* torch.nn.LSTMCell .*tuple \(h, c\)", lstm, h, x)
-    refused(r"expected \[\(4, 6\)\] for a torch.nn.GRUCell with 6 units. Give a tensor h", gru, (h, h), x)
-    refused(r"found states of shape \[\(4, 5\)\], expected \[\(4, 6\)\]", gru, uniform(4, 5), x)
-    refused(r"inputs: found the shape \(4,\), expected one that broadcasts to \(4, 5\)", gru, h, uniform(4))
-    refused(r"inputs: found the shape \(3, 5\), expected", gru, h, uniform(3, INPUTS))
+def test_inputs_that_do_not_fit_the_states_are_refused():
+    gru, h = torch_cell(torch.nn.GRUCell), uniform(4, UNITS)
+    refused(r"inputs: found the shape \(4,\), expected a tensor whose last axis has the 5 inputs", gru, h, uniform(4))
+    refused(r"inputs: found the shape \(3, 5\), expected one that broadcasts", gru, h, uniform(3, INPUTS))
+
+
+def test_a_speed_that_is_lost_on_the_way_is_an_error():
+    """sqrt has no values below 0, where the descent comes by."""
     refused(
-        "step: found a torch.nn.GRU, which runs whole sequences.* torch.nn.GRUCell", torch.nn.GRU(INPUTS, UNITS), h, x
+        "the speed of 1 of 2 states was not finite on the way",
+        lambda h: h.sqrt() + 2 * h,
+        torch.tensor([[0.1], [50]]),
+        search_steps=100,
+        learning_rate=0.01,
     )
 
 

@@ -303,11 +303,11 @@ def test_the_search_does_not_depend_on_how_tensors_lie_in_memory(turned):
     def step(h: Tensor, x: Tensor) -> Tensor:
         """One whose gradient lies the other way round, where that is asked for."""
         h = Turned.apply(h) if turned == "gradient" else h
-        return networks.step((h,), x)[0]
+        return networks.only(0).step((h.unsqueeze(0),), x.unsqueeze(0))[0].squeeze(0)
 
-    start = start.mT.contiguous().mT if turned == "start" else start
-    found = search(step, start, x, search_steps=20, learning_rate=1e-2)
-    assert torch.allclose(found.state, expected, atol=1e-6)
+    start = start[0].mT.contiguous().mT if turned == "start" else start[0]
+    found = search(step, start, x[0], search_steps=20, learning_rate=1e-2)
+    assert torch.allclose(found.state, expected[0], atol=1e-6)
 
 
 class Turned(torch.autograd.Function):

@@ -13,8 +13,8 @@ from torch import Tensor
 from memrnn.core import streams
 from memrnn.core.files import load_arrays
 from memrnn.data.images import ImageSet
-from memrnn.dynamics.search import ensemble_speed, lower
-from memrnn.models.cell import State, check_state, speed
+from memrnn.dynamics.search import SlowPoints, slow_points
+from memrnn.models.cell import SquaredSpeed, State, check_state, speed
 from memrnn.models.networks import Networks
 from memrnn.tasks.delayed_classification import Mean, held_input, mean_input, noise_on_cpu, pixels, read_out, seen
 
@@ -86,10 +86,31 @@ def descend(
     Source: the published search (Adam on the sum of S^2, h clipped).
     """
     x = held_input(networks, mean)
+    found = search_ensemble(networks, x, start, budgets, learning_rate, drop_step, drop_factor)
+    return [part.state for part in found]
+
+
+def search_ensemble(
+    networks: Networks,
+    x: Tensor,
+    start: State,
+    budgets: Sequence[int],
+    learning_rate: float = 1e-3,
+    drop_step: int = 40_000,
+    drop_factor: float = 0.1,
+    tolerance: float | None = None,
+) -> list[SlowPoints]:
+    """The same under any held input x, (networks, 1, inputs), with what is known of the points; see `search`."""
     check_state(networks.cell, networks.weights, start, x)
     squared_speed, bounds = ensemble_speed(networks, x, start[0].shape[1]), networks.cell.bounds
-    found = lower(squared_speed, start, budgets, learning_rate, drop_step, drop_factor, bounds, None)
-    return [part.state for part in found]
+    observe = networks.cell.observe
+    return slow_points(squared_speed, observe, start, budgets, learning_rate, drop_step, drop_factor, bounds, tolerance)
+
+
+@torch.no_grad()
+def ensemble_speed(networks: Networks, x: Tensor, points: int) -> SquaredSpeed:
+    """S^2 and its gradient in an ensemble under held inputs (networks, 1, inputs)."""
+    return networks.cell.squared_speed(networks.weights, networks.drive(x), points)
 
 
 def find(

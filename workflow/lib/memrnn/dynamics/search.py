@@ -1,6 +1,7 @@
-"""Slow points: where memories sit, found by lowering the speed from each class's centroid (section 7).
+"""Slow points: where memories sit, found by lowering the speed from given states with Adam (section 7).
 
-`search` stands alone: it takes any differentiable one-step map, and cells of `torch.nn` (docs/slow_points.md).
+It takes any differentiable one-step map, and cells and layers of `torch.nn` (docs/finder.md). Where a budget of steps
+is no part of the question, `finder` is the quicker way to fixed points.
 """
 
 from __future__ import annotations
@@ -13,13 +14,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from memrnn.models.cell import SquaredSpeed, State, check_state, squared_distance, squared_speed_gradient
-from memrnn.models.cells import CELLS
-from memrnn.models.networks import Networks
+from memrnn.dynamics.maps import StepMap, as_map, bound_of, check_map, check_state, unwrap
+from memrnn.models.cell import SquaredSpeed, State, squared_distance, squared_speed_gradient
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # of Adam
-
-StepMap = Callable[[Any, Any], Any]  # step(state, inputs) -> state, a tensor or a tuple of tensors
 
 
 class SlowPoints(NamedTuple):
@@ -31,6 +29,7 @@ class SlowPoints(NamedTuple):
         distance: from the start, (...), Euclidean, in what the speed is measured in.
         steps: of the descent that the point took, (...), int64.
         converged: whether its speed reached the tolerance, (...); never without a tolerance.
+        at_bound: whether a number of the state lies at its bound, (...), which may then be what holds the point.
     """
 
     state: Tensor | State
@@ -38,18 +37,19 @@ class SlowPoints(NamedTuple):
     distance: Tensor
     steps: Tensor
     converged: Tensor
+    at_bound: Tensor
 
 
 def search(
-    step: StepMap | torch.nn.Module | Networks,
+    step: StepMap | torch.nn.Module,
     start: Tensor | State,
-    inputs: Any,
+    inputs: Any = None,
     *,
     search_steps: int | Sequence[int],
     learning_rate: float = 1e-3,
     drop_step: int = 40_000,
     drop_factor: float = 0.1,
-    bound: float | None = 1.0,
+    bound: float | str | None = "auto",
     observe: Callable[[State], State] | None = None,
     tolerance: float | None = None,
 ) -> SlowPoints | list[SlowPoints]:
@@ -61,70 +61,108 @@ def search(
     directions, so a budget is part of any result.
 
     Args:
-        step: `step(state, inputs) -> state after one step`; or a `torch.nn` GRUCell, RNNCell or LSTMCell, called as it
-            wants to be, whose parameters get no gradient; or `Networks`, with the closed-form gradient of their cell.
-        start: states, (..., units): a tensor, or a tuple of tensors as the map takes them, the first of which is h. Not
-            changed.
-        inputs: what the map is given beside the state, at every step the same. For a `torch.nn` cell (..., inputs),
-            broadcast over the states; for `Networks` (networks, 1, inputs).
+        step: `step(state, inputs) -> state after one step`, or `step(state)` without inputs; or a cell or layer of
+            `torch.nn`, called as it wants to be.
+        start: states, (..., units): a tensor, or a tuple of tensors as the map takes them, the first of which is h; of
+            a layer (layers, points, units), as it returns its last state. Not changed. Leading axes reach the map as
+            one.
+        inputs: what the map is given beside the state, at every step the same. A tensor (..., inputs) is broadcast over
+            the states, so that the map sees a row for each.
         search_steps: budget, or several in increasing order: numbers of steps after which the states are kept.
         learning_rate: of Adam, up to step `drop_step`; times `drop_factor` from there on.
-        bound: after each step h is clipped to [-bound, bound], what a GRU's or LSTM's h can reach; further parts of a
-            state are free. None: no clipping. Of `Networks`, the cell's own bounds are kept instead.
+        bound: after each step h is clipped to [-bound, bound]; further parts of a state are free. "auto": 1 for torch's
+            GRU, LSTM and tanh RNN, whose h cannot rest beyond it, none for others. None: no clipping.
         observe: the tensors in which speed and distance are measured, as a function of the state. Default: the state
-            itself; for an LSTM, `torch.nn.LSTMCell` or ours, h and tanh c.
+            itself; for an LSTM of torch, h and tanh c.
         tolerance: a point stays where it is from the first state on whose speed is not above it, and the search ends
             when all stay. A stopped point's speed thus differs by at most `tolerance` from any lower one. None: no
             point stops.
     Returns:
         the points at one budget, or a list with those at each.
     Raises:
-        ValueError: a start or its speed is not finite; the map changes a state's shape or type, or has no gradient; a
-            setting is out of range.
+        ValueError: a start lies beyond the bound; a start or a speed is not finite, at first or later; the map cannot
+            be searched (`maps.check_map`); a setting is out of range.
     """
     several = not isinstance(search_steps, Integral)  # as of numpy
     budgets = [int(budget) for budget in search_steps] if several else [int(search_steps)]
-    state = (start,) if isinstance(start, Tensor) else tuple(start)
-    _check_settings(budgets, learning_rate, bound, tolerance)
-    _check_start(state)
-    bounds = (torch.inf if bound is None else bound, *[torch.inf] * (len(state) - 1))
-    if isinstance(step, Networks):
-        if observe is not None:
-            raise ValueError("found `observe` beside Networks, whose cell says what is observed. Leave it out.")
-        check_state(step.cell, step.weights, state, inputs)
-        observe, squared_speed = step.cell.observe, ensemble_speed(step, inputs, state[0].shape[1])
-        bounds = step.cell.bounds
+    _check_settings(budgets, learning_rate, tolerance)
+    state, bare = check_state(start)
+    step = unwrap(step)
+    layered = isinstance(step, torch.nn.RNNBase) and state[0].ndim == 3
+    if not layered:
+        axes, state = state[0].shape[:-1], tuple(part.reshape(-1, part.shape[-1]) for part in state)
     else:
-        observe = observe or (CELLS["lstm"].observe if isinstance(step, torch.nn.LSTMCell) else tuple)
-        move = _one_step(step, inputs, start)
-        _check_map(move, observe, state)
+        axes = state[0].shape[1:-1]
+    rows = _rows(inputs, axes)
+    one_step = as_map(step, state[0] if bare else state, inputs, state[0].dtype)
+    rows = one_step.cast(rows)
+    flat = one_step.pack(state)
+    limit = bound_of(bound, one_step, flat)
+    bounds = (torch.inf if limit is None else limit, *[torch.inf] * (len(state) - 1))
+    check_map(one_step, flat, rows)
+    sizes = one_step.sizes
 
-        def squared_speed(state: State) -> tuple[Tensor, State]:
-            return squared_speed_gradient(move, observe, state)
+    def move(parts: State) -> State:
+        return one_step(torch.cat(parts, -1), rows).split(sizes, -1)
 
-    found = lower(squared_speed, state, budgets, learning_rate, drop_step, drop_factor, bounds, tolerance)
-    with torch.no_grad():
-        origin = observe(state)
-        points = [
-            SlowPoints(
-                part.state[0] if isinstance(start, Tensor) else part.state,
-                part.squared.sqrt(),
-                squared_distance(origin, observe(part.state)).sqrt(),
-                part.steps,
-                part.converged,
-            )
-            for part in found
-        ]
+    observe = observe or (squash if one_step.lstm else tuple)
+    parts = flat.split(sizes, -1)
+    _check_observation(observe, parts)
+    found = slow_points(
+        lambda parts: squared_speed_gradient(move, observe, parts), observe, parts, budgets, learning_rate, drop_step,
+        drop_factor, bounds, tolerance,
+    )  # fmt: skip
+    bad = int((~torch.stack([part.speed for part in found]).isfinite().all(0)).sum())
+    if bad:
+        raise ValueError(
+            f"step: the speed of {bad} of {len(flat)} states was not finite on the way, expected numbers. Leave these "
+            "starts out, give a `bound`, or lower learning_rate."
+        )
+
+    def restored(parts: State) -> Tensor | State:
+        whole = one_step.unpack(torch.cat(parts, -1))
+        if layered:
+            return whole
+        return whole.reshape(*axes, -1) if bare else tuple(part.reshape(*axes, -1) for part in whole)
+
+    points = [SlowPoints(restored(part.state), *(each.reshape(axes) for each in part[1:])) for part in found]
     return points if several else points[0]
 
 
-@torch.no_grad()
-def ensemble_speed(networks: Networks, x: Tensor, points: int) -> SquaredSpeed:
-    """S^2 and its gradient in an ensemble under held inputs (networks, 1, inputs)."""
-    return networks.cell.squared_speed(networks.weights, networks.drive(x), points)
+def squash(state: State) -> State:
+    """h and tanh c of an LSTM's state: c itself has no bound."""
+    h, c = state
+    return h, torch.tanh(c)
 
 
-class _Lowered(NamedTuple):
+def slow_points(
+    squared_speed: SquaredSpeed,
+    observe: Callable[[State], State],
+    start: State,
+    budgets: Sequence[int],
+    learning_rate: float,
+    drop_step: int,
+    drop_factor: float,
+    bounds: Sequence[float],
+    tolerance: float | None,
+) -> list[SlowPoints]:
+    """`search` by a function that gives S^2 and its gradient; bounds as for `lower`."""
+    found = lower(squared_speed, start, budgets, learning_rate, drop_step, drop_factor, bounds, tolerance)
+    with torch.no_grad():
+        return [
+            SlowPoints(
+                part.state,
+                part.squared.sqrt(),
+                squared_distance(observe(start), observe(part.state)).sqrt(),
+                part.steps,
+                part.converged,
+                torch.stack([(p.abs() >= most).any(-1) for p, most in zip(part.state, bounds, strict=True)]).any(0),
+            )
+            for part in found
+        ]
+
+
+class Lowered(NamedTuple):
     """Points after some steps of the descent; see `SlowPoints`."""
 
     state: State
@@ -143,7 +181,7 @@ def lower(
     drop_factor: float,
     bounds: Sequence[float],
     tolerance: float | None,
-) -> list[_Lowered]:
+) -> list[Lowered]:
     """The descent itself: Adam on S^2 of every point, whose states are kept at each budget.
 
     Args:
@@ -153,7 +191,7 @@ def lower(
     moments = [(torch.zeros_like(part), torch.zeros_like(part), torch.empty_like(part)) for part in state]
     converged = torch.zeros(start[0].shape[:-1], dtype=torch.bool, device=start[0].device)
     taken = torch.zeros_like(converged, dtype=torch.int64)
-    found: list[_Lowered] = []
+    found: list[Lowered] = []
     for step in range(max(budgets) + 1):
         squared, gradient = squared_speed(state)
         taken.masked_fill_(~converged, step)
@@ -162,7 +200,7 @@ def lower(
         over = step == max(budgets) or (tolerance is not None and bool(converged.all()))
         for _ in [budget for budget in budgets if budget == step or (over and budget > step)]:
             kept = (tuple(part.clone() for part in state), squared.clone(), taken.clone(), converged.clone())
-            found.append(_Lowered(*kept))
+            found.append(Lowered(*kept))
         if over:
             break
         before = state if tolerance is None else tuple(part.clone() for part in state)
@@ -182,100 +220,37 @@ def lower(
     return found
 
 
-def _one_step(step: StepMap | torch.nn.Module, inputs: Any, start: Tensor | State) -> Callable[[State], State]:
-    """One step of a map under held inputs, as a function of a tuple of tensors whatever the map takes and gives."""
-    if isinstance(step, torch.nn.RNNCellBase):
-        return _cell_step(step, inputs, start)
-    if isinstance(step, torch.nn.RNNBase):
-        name = type(step).__name__
-        raise ValueError(
-            f"step: found a torch.nn.{name}, which runs whole sequences, expected a map of one step. Copy the layer's "
-            f"weights (weight_ih_l0, ...) into a torch.nn.{name}Cell."
-        )
-    bare = isinstance(start, Tensor)
-
-    def move(state: State) -> State:
-        after = step(state[0] if bare else state, inputs)
-        return (after,) if isinstance(after, Tensor) else tuple(after)
-
-    return move
-
-
-def _cell_step(cell: torch.nn.RNNCellBase, inputs: Tensor, start: Tensor | State) -> Callable[[State], State]:
-    """The same of a cell of `torch.nn`, which takes its inputs first and states (batch, units) only."""
-    state = (start,) if isinstance(start, Tensor) else start
-    parts = 2 if isinstance(cell, torch.nn.LSTMCell) else 1
-    points, name = state[0].shape[:-1], type(cell).__name__
-    found, expected = [tuple(part.shape) for part in state], [(*points, cell.hidden_size)] * parts
-    if found != expected:
-        raise ValueError(
-            f"start: found states of shape {found}, expected {expected} for a torch.nn.{name} with "
-            f"{cell.hidden_size} units. " + ("Give a tuple (h, c)." if parts == 2 else "Give a tensor h.")
-        )
+def _rows(inputs: Any, axes: torch.Size) -> Any:
+    """Inputs for each state, (points, inputs), if they are a tensor."""
+    if not isinstance(inputs, Tensor) or not inputs.ndim:
+        return inputs
+    expected = (*axes, inputs.shape[-1])
     try:
-        x = inputs.expand(*points, cell.input_size).reshape(-1, cell.input_size)
+        return inputs.expand(expected).reshape(-1, inputs.shape[-1])
     except RuntimeError as error:
         raise ValueError(
-            f"inputs: found the shape {tuple(inputs.shape)}, expected one that broadcasts to "
-            f"{(*points, cell.input_size)}: states, and the inputs of the torch.nn.{name}."
+            f"inputs: found the shape {tuple(inputs.shape)}, expected one that broadcasts to {expected}: a row for "
+            "each state."
         ) from error
-    parameters = {key: values.detach() for key, values in cell.named_parameters()}
-
-    def move(state: State) -> State:
-        flat = tuple(part.reshape(-1, cell.hidden_size) for part in state)
-        after = torch.func.functional_call(cell, parameters, (x, flat if parts == 2 else flat[0]))
-        return tuple(part.view(*points, -1) for part in (after if parts == 2 else (after,)))
-
-    return move
 
 
-def _check_settings(budgets: list[int], learning_rate: float, bound: float | None, tolerance: float | None) -> None:
+def _check_settings(budgets: list[int], learning_rate: float, tolerance: float | None) -> None:
     if not budgets or any(later <= earlier for earlier, later in pairwise([0, *budgets])):
         raise ValueError(f"search_steps: found {budgets}, expected numbers of steps from 1 on, in increasing order.")
-    for name, value in {"learning_rate": learning_rate, "bound": bound, "tolerance": tolerance}.items():
+    for name, value in {"learning_rate": learning_rate, "tolerance": tolerance}.items():
         if value is not None and not value > 0:
             raise ValueError(f"{name}: found {value}, expected a positive number.")
 
 
-def _check_start(state: State) -> None:
-    if not state:
-        raise ValueError("start: found an empty tuple, expected a tensor or a tuple of tensors, h first.")
-    for part in state:
-        if not part.is_floating_point():
-            raise ValueError(f"start: found {part.dtype}, expected floating-point numbers. Convert it, as by .float().")
-        if part.shape[:-1] != state[0].shape[:-1] or not part.ndim:
-            shapes = [tuple(each.shape) for each in state]
-            raise ValueError(f"start: found the shapes {shapes}, expected (..., units) with the same points in each.")
-        if not part.isfinite().all():
-            bad, points = int((~part.isfinite().all(-1)).sum()), part[..., 0].numel()
-            raise ValueError(
-                f"start: {bad} of {points} states are not finite; a search cannot use them. Leave them out."
-            )
-
-
-def _check_map(move: Callable[[State], State], observe: Callable[[State], State], state: State) -> None:
-    """Try the map once, where the search will start."""
+def _check_observation(observe: Callable[[State], State], parts: State) -> None:
+    leaves = tuple(part.detach().requires_grad_() for part in parts)
     with torch.enable_grad():
-        leaves = tuple(part.detach().requires_grad_() for part in state)
-        after = move(leaves)
-        found, expected = ([(tuple(part.shape), part.dtype) for part in parts] for parts in (after, state))
-        if found != expected:
-            raise ValueError(
-                f"step: found states of shape and type {found} after a step from {expected}, expected no change. "
-                "Inputs must broadcast to the states, and the map must keep units and type."
-            )
-        squared = squared_distance(observe(leaves), observe(after))
-    if squared.shape != state[0].shape[:-1]:
+        seen = observe(leaves)
+        shape = tuple(squared_distance(seen, seen).shape)
+    if shape != tuple(parts[0].shape[:-1]):
         raise ValueError(
-            f"observe: found speeds of shape {tuple(squared.shape)}, expected {tuple(state[0].shape[:-1])}. "
-            "It must return a tuple of tensors (..., units)."
+            f"observe: found speeds of shape {shape}, expected {tuple(parts[0].shape[:-1])}. It must return a tuple of "
+            "tensors (points, numbers)."
         )
-    if not squared.requires_grad:
-        raise ValueError(
-            "step: found a speed without gradient, expected a map made of differentiable operations of torch."
-        )
-    if not squared.isfinite().all():
-        bad = int((~squared.isfinite()).sum())
-        raise ValueError(
-            f"step: the speed of {bad} of {squared.numel()} starts is not finite; look at the map and its inputs."
-        )
+    if not any(part.requires_grad for part in seen):
+        raise ValueError("observe: found a speed without gradient, expected differentiable operations of torch.")

@@ -786,7 +786,7 @@ def test_sequences_that_do_not_fit_are_refused():
             visited_states(step, inputs, start)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_finds_the_same():
     layer, x = network(nn.LSTM, num_layers=2).eval(), uniform(FEATURES, seed=9)
     expected = find_fixed_points(layer, start_of(layer), x)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import posixpath
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 LIBRARY = ROOT / "workflow" / "lib" / "memrnn"
+sys.path.insert(0, str(LIBRARY.parent))
+from memrnn.run.config import schema  # noqa: E402  the library is used from where it lies
+
 # Pages that are files outside docs/, by their place in the repository.
 ELSEWHERE = {
     "README.md": "index.md",
@@ -98,7 +102,7 @@ def reference(package: str) -> str:
 
 def settings() -> str:
     """Every setting with its default and meaning, from the schema and the default configuration."""
-    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text("utf-8"))
+    full = schema(ROOT / "workflow/schemas/config.schema.yaml")
     defaults = yaml.safe_load((ROOT / "config/config.yaml").read_text("utf-8"))
     lines = ["## Every setting", "", "| setting | default | meaning |", "|---|---|---|"]
 
@@ -110,6 +114,6 @@ def settings() -> str:
         for key, each in (inner or {}).items():
             add(f"{name}.{key}", each, (value or {}).get(key))
 
-    for key, each in schema["properties"].items():
+    for key, each in full["properties"].items():
         add(key, each, defaults.get(key))
     return "\n".join(lines) + "\n"

@@ -18,7 +18,6 @@ from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config
 
 from memrnn.data import dataset, downloads, sources
-from memrnn.models.cells import CELLS
 from memrnn.models.fronts import FRONTS
 from memrnn.run import config
 from memrnn.tasks import protocols
@@ -28,7 +27,7 @@ from memrnn.training.penalties import PENALTIES
 
 ROOT = Path(__file__).parents[2]
 SCHEMA_PATH = ROOT / "workflow/schemas/config.schema.yaml"
-SCHEMA = yaml.safe_load(SCHEMA_PATH.read_text())
+SCHEMA = config.schema(SCHEMA_PATH)
 DEFAULT = yaml.safe_load((ROOT / "config/config.yaml").read_text())
 MISSING = object()
 
@@ -152,19 +151,11 @@ def test_planning_does_not_import_torch():
     assert ran.stdout == "[]\n"
 
 
-def test_the_schema_names_what_the_registries_hold():
-    section = SCHEMA["properties"]
-    assert set(section["cells"]["items"]["enum"]) == set(CELLS)
-    assert set(section["network"]["properties"]["front_end"]["enum"]) == set(FRONTS)
-    for names in (
-        section["protocols"]["items"]["enum"],
-        section["regularise"]["properties"]["protocols"]["items"]["enum"],
-    ):
-        assert set(names) == set(protocols.PROTOCOLS)
-    assert set(section["protocol_settings"]["properties"]) == set(protocols.PROTOCOLS)
-    assert set(config.penalty_settings()) == set(PENALTIES)
-    assert set(section["dataset"]["properties"]["source"]["enum"]) == set(dataset.SOURCES) == set(sources.CLASSES)
-    assert set(section["engine"]["properties"]["precision"]["enum"]) == set(engine.PRECISIONS)
+def test_registries_that_planning_reads_are_those_that_jobs_use():
+    assert list(config.settings_of(config.FRONTS)) == list(FRONTS)
+    assert list(config.settings_of(config.PENALTIES)) == list(PENALTIES)
+    assert set(sources.SHAPES) == set(dataset.SOURCES) == set(sources.CLASSES)
+    assert set(SCHEMA["properties"]["engine"]["properties"]["precision"]["enum"]) == set(engine.PRECISIONS)
 
 
 def test_boundaries_are_checked_at_the_steps_where_training_places_them():

@@ -12,7 +12,7 @@ from memrnn.core import streams
 from memrnn.data.images import ImageSet
 from memrnn.models.cell import speed
 from memrnn.models.networks import Networks, initial
-from memrnn.run.config import penalty_settings
+from memrnn.run import config
 from memrnn.tasks import delayed_classification as task
 from memrnn.tasks.delayed_classification import held_input, hidden_states
 from memrnn.tasks.protocols import Stage
@@ -73,7 +73,7 @@ def choices(schema: dict) -> list:
 def every() -> list[tuple[str, dict]]:
     """Every penalty, with its settings in all combinations."""
     found = []
-    for name, settings in penalty_settings().items():
+    for name, settings in config.settings_of(config.PENALTIES).items():
         for chosen in itertools.product(*map(choices, settings.values())):
             found.append((name, dict(zip(settings, chosen, strict=True))))
     return found
@@ -132,7 +132,7 @@ def test_networks_do_not_affect_each_other(cell, name, settings):
 
 
 def test_the_files_settings_name_what_there_is():
-    for name, settings in penalty_settings().items():
+    for name, settings in config.settings_of(config.PENALTIES).items():
         assert set(settings.get("at", {"enum": PLACES})["enum"]) == set(PLACES), name
         for setting, schema in settings.items():
             assert schema["description"], f"{name}.{setting}"

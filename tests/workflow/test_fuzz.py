@@ -59,7 +59,7 @@ CASES = {
 }
 
 SCHEMA_PATH = ROOT / "workflow" / "schemas" / "config.schema.yaml"
-SCHEMA = yaml.safe_load(SCHEMA_PATH.read_text())
+SCHEMA = configuration.schema(SCHEMA_PATH)
 DEFAULT = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 
 
@@ -210,7 +210,7 @@ def modes() -> st.SearchStrategy:
         st.fixed_dictionaries(
             {"penalty": st.just(name)} | strength | {key: values(part) for key, part in settings.items()}
         )
-        for name, settings in configuration.penalty_settings().items()
+        for name, settings in configuration.settings_of(configuration.PENALTIES).items()
     ]
     return st.one_of(st.just({}), *made)
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from memrnn.run.config import schema
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -64,9 +66,9 @@ def test_the_reference_has_signatures_of_every_package(site):
 
 
 def test_every_setting_is_in_the_reference(site):
-    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text())
+    full = schema(ROOT / "workflow/schemas/config.schema.yaml")
     text = (site / "configuration.html").read_text()
-    for section, part in schema["properties"].items():
+    for section, part in full["properties"].items():
         for key in part.get("properties", {}):
             assert f"<code>{section}.{key}</code>" in text
 

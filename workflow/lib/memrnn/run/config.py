@@ -23,7 +23,8 @@ from jsonschema import Draft202012Validator, ValidationError, validators
 
 from memrnn.data.downloads import COLLECTIONS
 from memrnn.data.sources import SHAPES, class_names, image_files
-from memrnn.tasks.protocols import step_of
+from memrnn.models.cells import CLASSES
+from memrnn.tasks.protocols import PROTOCOLS, Stage, schedule, step_of
 
 TYPE_NAMES = {
     "integer": "a whole number",
@@ -114,13 +115,43 @@ def _more_than(most: int, config: Any) -> bool:
 
 
 @cache
-def _schema(schema_path: Path) -> dict[str, Any]:
-    return yaml.safe_load(schema_path.read_text(encoding="utf-8"))
+def schema(path: str | Path) -> dict[str, Any]:
+    """The schema with what the registries hold; not to be changed.
+
+    Args:
+        path: workflow/schemas/config.schema.yaml.
+    """
+    found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    names = {
+        "cells": list(CLASSES),
+        "fronts": list(settings_of(FRONTS)),
+        "penalties": list(settings_of(PENALTIES)),
+        "protocols": list(PROTOCOLS),
+        "sources": list(SHAPES),
+    }
+    waiting = [found]
+    while waiting:
+        part = waiting.pop()
+        if "registry" in part:
+            part["enum"] = names[part.pop("registry")]
+        waiting += [inner for inner in part.values() if isinstance(inner, dict)]
+    properties = found["properties"]
+    protocols, network = properties["protocol_settings"], properties["network"]
+    for name in PROTOCOLS:
+        protocols["properties"].setdefault(name, found["$defs"]["protocol"])
+        protocols["required"].append(name)
+    for name, own in settings_of(FRONTS).items():
+        if own:
+            section = {"description": f"settings of the front end {name}; without effect for others", "type": "object"}
+            section |= {"additionalProperties": False, "required": list(own), "properties": own}
+            network["properties"][name] = section
+            network["required"].append(name)
+    return found
 
 
 @cache
 def _validator(schema_path: Path) -> Draft202012Validator:
-    return Validator(_schema(schema_path))
+    return Validator(schema(schema_path))
 
 
 def _errors_of_modes(config: Any, schema_path: Path) -> Iterator[ValidationError]:
@@ -138,35 +169,36 @@ def _errors_of_modes(config: Any, schema_path: Path) -> Iterator[ValidationError
 @cache
 def _mode_validator(schema_path: Path, penalty: str | None) -> Draft202012Validator:
     """Of a mode with a penalty of this name; None for a mode without."""
-    schema = copy.deepcopy(_schema(schema_path)["$defs"]["mode"])
-    properties, known = schema["properties"], penalty_settings()
-    properties["penalty"]["enum"] = [*known]
+    mode = copy.deepcopy(schema(schema_path)["$defs"]["mode"])
+    properties, known = mode["properties"], settings_of(PENALTIES)
     if penalty in known:
         properties |= known[penalty]
-        schema["required"] = ["strength", *known[penalty]]
+        mode["required"] = ["strength", *known[penalty]]
     elif penalty is None:
         del properties["strength"]
     else:
-        schema["additionalProperties"] = True  # the penalty's name is what is wrong
-    return Validator(schema)
+        mode["additionalProperties"] = True  # the penalty's name is what is wrong
+    return Validator(mode)
 
 
-PENALTIES = Path(__file__).parents[1] / "training" / "penalties"
+LIBRARY = Path(__file__).parents[1]
+# Registries of what has settings of its own: the module, and the name in it. Their entries are files beside the module.
+FRONTS = (LIBRARY / "models" / "fronts" / "__init__.py", "FRONTS")
+PENALTIES = (LIBRARY / "training" / "penalties" / "__init__.py", "PENALTIES")
 
 
 @cache
-def penalty_settings() -> dict[str, dict[str, Any]]:
-    """Settings of every registered penalty beside its strength, a schema of each by name.
+def settings_of(registry: tuple[Path, str]) -> dict[str, dict[str, Any]]:
+    """Settings of everything in a registry: a schema of each setting, by name, of each entry.
 
-    They are read from the text of the registry and of the penalties' files: running these would import torch.
+    They are read from the text of the registry and of its entries' files: running these would import torch.
 
     Raises:
-        ValueError: a penalty's SETTINGS is missing or not written out as a literal.
+        ValueError: an entry's SETTINGS is missing or not written out as a literal.
     """
-    registry = _assigned(PENALTIES / "__init__.py", "PENALTIES")
     found = {}
-    for key in registry.keys:
-        path = PENALTIES / f"{key.value}.py"
+    for key in _assigned(*registry).keys:
+        path = registry[0].with_name(f"{key.value}.py")
         try:
             found[key.value] = ast.literal_eval(_assigned(path, "SETTINGS"))
         except ValueError as error:
@@ -411,6 +443,21 @@ def _check_response(config: Mapping[str, Any]) -> Iterator[Problem]:
         yield "protocol_settings.recu.values", values, "weights of which the last is 1, the full task"
 
 
+def _check_other_protocols(config: Mapping[str, Any]) -> Iterator[Problem]:
+    """Protocols that nothing more is known of: training makes their schedule, and so does this."""
+    try:
+        full = Stage(len(class_names(config["dataset"])), config["task"]["steps"])
+    except (ValueError, TypeError):
+        return  # told by _check_dataset
+    for name in config["protocols"]:
+        settings = config["protocol_settings"][name]
+        if name not in ("vocu", "decu", "recu", "nacu"):
+            try:
+                schedule(name, settings, config["train"]["steps"], full)
+            except ValueError as error:
+                yield f"protocol_settings.{name}", settings, f"values and starts that make a schedule: {error}"
+
+
 def _check_extrapolate(config: Mapping[str, Any]) -> Iterator[Problem]:
     delays, steps = config["extrapolate"]["delays"], config["task"]["steps"]
     if not _ascending(delays):
@@ -496,6 +543,7 @@ CHECKS: dict[Callable[[Mapping[str, Any]], Iterator[Problem]], tuple[str, ...]] 
     _check_vocabulary: ("protocols", "protocol_settings.vocu.values", "dataset"),
     _check_delay: ("protocols", "protocol_settings.decu.values", "task"),
     _check_response: ("protocol_settings.recu.values",),
+    _check_other_protocols: ("protocols", "protocol_settings", "dataset", "task", "train.steps"),
     _check_extrapolate: ("extrapolate.delays", "task.steps"),
     _check_search: ("slow_points.search_steps",),
     _check_chosen_protocols: ("backtrack.protocols", "regularise.protocols", "protocols"),

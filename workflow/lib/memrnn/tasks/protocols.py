@@ -24,13 +24,13 @@ class Stage:
     alpha: float = 1.0
 
 
-# How a protocol's value at a training step changes the full task; a new protocol is one entry here and its values in
-# the configuration.
+# How a protocol's value at a training step changes the full task; a new protocol is one entry here, and its values in
+# the configuration's protocol_settings.
 PROTOCOLS: dict[str, Callable[[Stage, Any], Stage]] = {
     "vocu": lambda full, value: replace(full, classes=value),
     "decu": lambda full, value: replace(full, steps=value),
-    "recu": lambda full, value: replace(full, alpha=float(value)),
     "nacu": lambda full, value: full,
+    "recu": lambda full, value: replace(full, alpha=float(value)),
 }
 
 

@@ -1,9 +1,11 @@
 """Front ends: what stands between the frames that a network sees and its recurrent layer (docs/method.md).
 
 A front end maps a frame's pixels to features, which are inputs of the recurrent layer. `pixels` has none of its own:
-features are pixels. `convnet` is a convolutional network, trained together with the rest. A new front end is a file of
-its own with a subclass of `Front`, an entry in `FRONTS`, and its name in the schema; if it has sizes to choose, a
-section of its name in the configuration's `network`.
+features are pixels. `convnet` is a convolutional network, trained together with the rest.
+
+A new front end is a file of its own with a subclass of `Front`, and an entry in `FRONTS` under the file's name. The
+file also holds SETTINGS: what may be chosen in the section of its name of the configuration's `network`, a JSON schema
+of each setting, by name, written out as a literal, as planning reads it without running the file.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from memrnn.models.fronts.convnet import Convnet
 from memrnn.models.fronts.front import Front
 from memrnn.models.fronts.pixels import Pixels
 
-FRONTS: dict[str, type[Front]] = {front.name: front for front in (Pixels, Convnet)}
+FRONTS: dict[str, type[Front]] = {"pixels": Pixels, "convnet": Convnet}
 PIXELS = Pixels()
 
 

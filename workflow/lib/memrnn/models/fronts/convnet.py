@@ -22,6 +22,22 @@ from torch.nn import functional
 from memrnn.core import streams
 from memrnn.models.fronts.front import Front
 
+SETTINGS = {
+    "filters": {
+        "description": "filters of each convolution, which halves height and width",
+        "type": "array",
+        "minItems": 1,
+        "items": {"description": "filters", "type": "integer", "minimum": 1, "maximum": 100000},
+    },
+    "kernel": {"description": "height and width of a filter", "enum": [1, 3, 5, 7]},
+    "dense": {
+        "description": "units of each dense layer; the last one's are the features",
+        "type": "array",
+        "minItems": 1,
+        "items": {"description": "units", "type": "integer", "minimum": 1, "maximum": 100000},
+    },
+    "leak": {"description": "slope of the ReLU below 0", "type": "number", "minimum": 0, "maximum": 1},
+}
 FIRST_BIAS = 0.1  # of convolutions, as stored; published
 CUT = 2.0  # standard deviations at which the normal distribution of convolution weights ends; published
 NUMBERS_AT_ONCE = 2**23  # of a layer's output, where no gradient is wanted: bounds memory, and stays near the processor

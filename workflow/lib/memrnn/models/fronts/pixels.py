@@ -11,6 +11,8 @@ from torch import Tensor
 
 from memrnn.models.fronts.front import Front
 
+SETTINGS = {}
+
 
 @dataclass(frozen=True)
 class Pixels(Front):

@@ -503,7 +503,9 @@ def test_a_name_that_snakemake_cannot_take_is_refused_when_planning(tmp_path, na
     else:
         for split in ("train", "test"):
             (root / split / "a").rename(root / split / name)
-    with pytest.raises(ValueError, match="expected a path of UTF-8 without curly brackets and line breaks") as found:
+    with pytest.raises(
+        ValueError, match="expected a path of UTF-8 without curly brackets and control characters"
+    ) as found:
         sources.image_files({"source": "folder", "folder": str(root)})
     assert str(found.value).encode()  # can be printed
 

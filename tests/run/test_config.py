@@ -608,6 +608,33 @@ def test_settings_of_the_command_line_have_the_types_of_a_file(given, expected):
     assert config.retyped(parse_config([given])) == expected
 
 
+# ---------------------------------------------------------------- what YAML lets pass
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("train: {steps: 1}\nrun: a\ntrain: {batch: 2}\n", 3, "train: found a second time; allowed: once"),
+        ("train:\n  steps: 1\n  batch: 2\n  steps: 3\n", 4, "steps: found a second time; allowed: once"),
+        ("seeds: [1, 010]\n", 1, "found 010, which YAML reads as 8; allowed: a plain whole number"),
+        ("train:\n  steps: 1:30\n", 2, "found 1:30, which YAML reads as 90; allowed: a plain whole number"),
+        ('{"run": "a", "run": "b"}', 1, "run: found a second time; allowed: once"),
+    ],
+)
+def test_what_yaml_would_pass_in_silence_is_refused_with_its_line(tmp_path, text, line, message):
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(config.ConfigError) as found:
+        config.check_files([tmp_path / "mine.yaml"])
+    assert str(found.value) == f"The configuration has 1 problem:\n  {tmp_path}/mine.yaml, line {line}: {message}"
+
+
+def test_sound_files_pass(tmp_path):
+    (tmp_path / "mine.yaml").write_text("a: &x {steps: 0, b: '010'}\nc: *x\nd: 0x1f\ne: 1.0e-4\nf: 1_000\n")
+    (tmp_path / "itself.yaml").write_text("a: &x [*x]\n")
+    (tmp_path / "empty.yaml").write_text("")
+    config.check_files([*tmp_path.iterdir(), *(ROOT / "config").glob("*.yaml")])
+
+
 # ---------------------------------------------------------------- what is allowed
 
 

@@ -46,7 +46,7 @@ def test_all_that_is_promised_is_there(found):
     assert found["config"] == CONFIG
     assert found["versions"]["python"] == platform.python_version()
     assert found["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
-    for name in ("numpy", "pandas", "safetensors", "scikit-learn", "scipy", "seaborn", "snakemake"):
+    for name in ("numpy", "pandas", "pillow", "safetensors", "scikit-learn", "scipy", "seaborn", "snakemake"):
         assert found["versions"][name] == metadata.version(name)
     assert found["machine"]["cores"] == os.cpu_count()
     assert platform.machine() in found["machine"]["system"]

@@ -354,6 +354,13 @@ def test_another_workflow_may_use_this_one_as_a_module(tmp_path: Path) -> None:
     assert not (clone / "results").exists()
 
 
+def test_results_may_lie_in_another_folder_than_the_clone(tmp_path: Path) -> None:
+    clone = copy_workflow(tmp_path / "clone")
+    done = snakemake(tmp_path, "--snakefile", "clone/Snakefile", "--directory", "work", "--dry-run")
+    assert done.returncode == 0, done.stdout
+    assert not (clone / "results").exists()
+
+
 def test_settings_without_a_name_do_not_go_on_in_the_default_run(tmp_path: Path) -> None:
     clone = copy_workflow(tmp_path / "clone")
     (clone / "mine.yaml").write_text("threads: 2\n")

@@ -40,6 +40,7 @@ else:  # of `--config 'seeds=[0,1]'`, Snakemake reads what stands in brackets as
     update_config(config, configuration.retyped(workflow.config_settings.config))
 
 try:
+    configuration.check_files([] if MODULE else map(os.path.relpath, workflow.configfiles))
     configuration.validate(config, ROOT / "workflow" / "schemas" / "config.schema.yaml")
 except configuration.ConfigError as error:
     raise WorkflowError(error)

@@ -11,5 +11,5 @@ logger = log_to(snakemake.log[0], "figures")
 tables = {table: load_table(snakemake.input[table], table) for table in FIGURES[name]}
 save(draw(name, tables, settings), snakemake.output.png, snakemake.output.svg, dpi=settings["dpi"])
 with write_atomic(snakemake.output.caption) as temporary:
-    temporary.write_text(caption(name, tables, settings))
+    temporary.write_text(caption(name, tables, settings), encoding="utf-8")
 logger.info("%s: drawn from %s", name, ", ".join(f"{table} ({len(rows)} rows)" for table, rows in tables.items()))

@@ -258,11 +258,12 @@ def read_image(file: Path, like: tuple[Path, tuple[int, int]] | None = None) -> 
                 raise ValueError("a pointer of Git LFS or git-annex; fetch the image itself")
             stream.seek(0)
             with Image.open(stream, formats=("PNG", "JPEG")) as image:
-                turn = TURNS.get(image.getexif().get(ORIENTATION))
-                size = image.size if turn is None or turn.startswith(("FLIP", "ROTATE_180")) else image.size[::-1]
+                size, pixels = image.size, None
                 # the size stands in the header: a wrong one is told before anything is unpacked
+                if like is None or like[1] in (size, size[::-1]):
+                    pixels = _pixels(image, content)
+                    size = pixels.shape[1::-1]
                 wrong = like is not None and size[::-1] != like[1]
-                pixels = None if wrong else _pixels(image, content, turn)
     except Exception as error:  # a damaged file makes Pillow raise many kinds, SyntaxError and struct.error among them
         raise ValueError(f"{file}: cannot be read as a PNG or JPEG image ({type(error).__name__}: {error}).") from error
     if wrong:
@@ -273,8 +274,9 @@ def read_image(file: Path, like: tuple[Path, tuple[int, int]] | None = None) -> 
     return pixels, content
 
 
-def _pixels(image: Image.Image, content: bytes, turn: str | None) -> np.ndarray:
+def _pixels(image: Image.Image, content: bytes) -> np.ndarray:
     grey, transparent = image.mode in GREY_MODES, image.has_transparency_data
+    orientation = image.getexif().get(ORIENTATION)
     if image.format == "PNG":
         # bytes 24 and 25 of a PNG file are its bits per value and its kind of colour, 0 for grey
         if content[24] == 16 and (content[25] != 0 or transparent):
@@ -284,8 +286,8 @@ def _pixels(image: Image.Image, content: bytes, turn: str | None) -> np.ndarray:
     if transparent:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    if turn is not None:
-        image = image.transpose(Image.Transpose[turn])
+    if orientation in TURNS:
+        image = image.transpose(Image.Transpose[TURNS[orientation]])
     if image.mode.startswith("I"):  # 16 bits; Pillow clips them where it is asked for 8
         return np.asarray(image, dtype=np.float32)[..., None] / 65535
     pixels = np.asarray(image.convert("L" if grey else "RGB"), dtype=np.float32) / 255

@@ -33,7 +33,7 @@ NOTES = (
 )  # lie beside images, as a rule
 KNOWN = IMAGE_SUFFIXES + NOTES
 # Snakemake takes curly brackets for wildcards, and writes paths to files: names that are no UTF-8 come as surrogates.
-UNFIT = re.compile("[{}\n\ud800-\udfff]")
+UNFIT = re.compile("[{}\x00-\x1f\x7f\ud800-\udfff]")
 
 
 # (height, width, channels) of an image; a folder's is not known before its images are read.
@@ -183,7 +183,9 @@ def image_files(settings: Mapping[str, Any]) -> list[str]:
     for path in paths:
         if UNFIT.search(path):
             shown = os.fsencode(path).decode(errors="backslashreplace")
-            raise ValueError(f"{shown}: expected a path of UTF-8 without curly brackets and line breaks. Rename it.")
+            raise ValueError(
+                f"{shown}: expected a path of UTF-8 without curly brackets and control characters. Rename it."
+            )
     return paths
 
 

@@ -70,7 +70,7 @@ def validate(config: Mapping[str, Any], schema_path: str | Path) -> None:
     """
     if _more_than(MOST_VALUES, config):
         found = f"configuration: found more than {MOST_VALUES} values, YAML's references written out; allowed: fewer"
-        raise ConfigError(f"The configuration has 1 problem:\n  {found}")
+        raise ConfigError(_refusal([found]))
     found = [*_validator(Path(schema_path)).iter_errors(config), *_errors_of_modes(config, Path(schema_path))]
     errors = sorted(found, key=lambda error: _dotted(error.absolute_path))
     # one missing key of a section is told once, though each missing key raises an error for the section
@@ -82,11 +82,50 @@ def validate(config: Mapping[str, Any], schema_path: str | Path) -> None:
             problems += [(key, f"found {_show(found)}; allowed: {allowed}") for key, found, allowed in check(config)]
     lines = [f"{key or 'configuration'}: {text}" for key, text in problems]
     if lines:
-        if len(lines) > MOST_LINES:
-            rest = len(lines) - MOST_LINES + 1
-            lines[MOST_LINES - 1 :] = [f"configuration: found {rest} more problems; allowed: none"]
-        count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
-        raise ConfigError("\n".join([f"The configuration has {count}:", *(f"  {line}" for line in lines)]))
+        raise ConfigError(_refusal(lines))
+
+
+def _refusal(lines: list[str]) -> str:
+    if len(lines) > MOST_LINES:
+        rest = len(lines) - MOST_LINES + 1
+        lines[MOST_LINES - 1 :] = [f"configuration: found {rest} more problems; allowed: none"]
+    count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
+    return "\n".join([f"The configuration has {count}:", *(f"  {line}" for line in lines)])
+
+
+# Whole numbers that YAML reads as something else than they look like: 010 as 8, and 1:30 as 90.
+MISREAD = re.compile(r"[-+]?0[0-7_]+|.*:.*")
+
+
+def check_files(paths: Sequence[str | Path]) -> None:
+    """Look in files of settings for what YAML lets pass: a key given twice, of which the last counts, and odd numbers.
+
+    Raises:
+        ConfigError: as for `validate`; it names file and line.
+    """
+    problems = []
+    for path in paths:
+        waiting, seen = [yaml.compose(Path(path).read_text(encoding="utf-8"))], set()
+        while waiting:
+            node = waiting.pop()
+            if id(node) in seen:  # a reference to what stands elsewhere in the file
+                continue
+            seen.add(id(node))
+            if isinstance(node, yaml.MappingNode):
+                keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+                problems += [
+                    f"{path}, line {key.start_mark.line + 1}: {key.value}: found a second time; allowed: once"
+                    for place, (key, _) in enumerate(node.value)
+                    if key.value in keys[:place]
+                ]
+                waiting += [each for pair in node.value for each in pair]
+            elif isinstance(node, yaml.SequenceNode):
+                waiting += node.value
+            elif isinstance(node, yaml.ScalarNode) and node.tag.endswith(":int") and MISREAD.fullmatch(node.value):
+                found = f"found {node.value}, which YAML reads as {yaml.safe_load(node.value)}"
+                problems.append(f"{path}, line {node.start_mark.line + 1}: {found}; allowed: a plain whole number")
+    if problems:
+        raise ConfigError(_refusal(problems))
 
 
 def retyped(value: Any, nested: bool = False) -> Any:

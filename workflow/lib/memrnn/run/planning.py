@@ -294,7 +294,7 @@ def library_files(script: str | Path, library: str | Path) -> list[str]:
 def _imported(path: Path) -> set[str]:
     """Dotted names in the imports of a file that are modules of memrnn, or names in one."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+    for node in ast.walk(ast.parse(path.read_bytes(), str(path))):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:

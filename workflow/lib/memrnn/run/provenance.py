@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-PACKAGES = ("numpy", "pandas", "safetensors", "scikit-learn", "scipy", "seaborn", "snakemake", "torch")
+PACKAGES = ("numpy", "pandas", "pillow", "safetensors", "scikit-learn", "scipy", "seaborn", "snakemake", "torch")
 
 # Variables of the shell that choose other kernels, and with these other last bits, begin so.
 CHOOSING = (

@@ -12,12 +12,12 @@ from memrnn.core.files import load_arrays, save_arrays
 from memrnn.models import networks as nets
 from memrnn.models.cells import CELLS
 
-GATES = {"gru": 3, "lstm": 4}
-BOTH = pytest.mark.parametrize("cell", sorted(GATES))
+GATES = {"gru": 3, "lstm": 4, "rnn": 1, "mgu": 2}
+EVERY = pytest.mark.parametrize("cell", CELLS)
 INPUTS, UNITS, OUTPUTS = 65, 100, 11
 
 
-@BOTH
+@pytest.mark.parametrize("cell", GATES)
 def test_shapes_and_labels(cell):
     networks = nets.initial(cell, [3, 0], INPUTS, UNITS, OUTPUTS)
     assert {name: tuple(values.shape) for name, values in networks.parameters.items()} == {
@@ -31,38 +31,32 @@ def test_shapes_and_labels(cell):
     assert networks.labels == [{"phase": "trained", "seed": 3}, {"phase": "trained", "seed": 0}]
 
 
-@BOTH
-def test_initial_weights_are_normal_with_variance_one_over_fan_in(cell):
+@EVERY
+def test_initial_weights_are_normal_with_variance_one_over_fan_in_and_biases_small(cell):
     networks = nets.initial(cell, range(20), INPUTS, UNITS, OUTPUTS)
-    deviations = {
-        "inputs": 1 / math.sqrt(INPUTS),
-        "recurrent": 1 / math.sqrt(UNITS),
-        "bias": 0.01,
-        "readout": 1 / math.sqrt(UNITS),
-        "readout_bias": 0.01,
-    }
-    for name, deviation in deviations.items():
-        values = networks.parameters[name].flatten().numpy() / deviation
+    for name, drawn in networks.parameters.items():
+        deviation = 0.01 if drawn.ndim == 2 else 1 / math.sqrt(INPUTS if name == "inputs" else UNITS)
+        values = drawn.flatten().numpy() / deviation
         # Five standard errors of mean and variance; the shape by Kolmogorov and Smirnov. Seeds are fixed.
         assert abs(values.mean()) < 5 / math.sqrt(values.size), name
         assert abs(values.var() - 1) < 5 * math.sqrt(2 / values.size), name
         assert stats.kstest(values[:20_000], "norm").pvalue > 1e-3, name
 
 
-@BOTH
+@EVERY
 def test_gates_seeds_and_tensors_are_drawn_apart(cell):
     networks = nets.initial(cell, [0, 1], UNITS, UNITS, OUTPUTS)  # as many inputs as units: the shapes agree
     blocks = [
         gate.numpy().ravel()
         for values in (networks.weights.inputs, networks.weights.recurrent)
         for network in values
-        for gate in network.chunk(GATES[cell], -1)
+        for gate in network.chunk(CELLS[cell].gates, -1)
     ]
     correlation = np.corrcoef(blocks) - np.eye(len(blocks))
     assert np.abs(correlation).max() < 5 / math.sqrt(blocks[0].size)
 
 
-@BOTH
+@EVERY
 def test_a_seed_begins_the_same_in_every_block(cell):
     block = nets.initial(cell, [4, 1, 7], INPUTS, UNITS, OUTPUTS)
     for position, seed in enumerate(block.seeds):
@@ -71,7 +65,7 @@ def test_a_seed_begins_the_same_in_every_block(cell):
             assert torch.equal(values[0], block.parameters[name][position]), name
 
 
-@BOTH
+@EVERY
 def test_logits_and_step_against_loops(cell):
     networks = nets.initial(cell, [0, 1], 4, 3, OUTPUTS)
     h = torch.randn(2, 5, 6, 3, generator=torch.Generator().manual_seed(0))

@@ -17,6 +17,8 @@ from memrnn.core import streams
 from memrnn.core.files import load_arrays, save_arrays
 from memrnn.data.images import ImageSet
 from memrnn.data.images import save as save_images
+from memrnn.dynamics.points import centroids, find
+from memrnn.dynamics.spectrum import examine
 from memrnn.models import networks as nets
 from memrnn.models.cell import plain_unroll
 from memrnn.models.cells import CELLS
@@ -629,7 +631,32 @@ def test_table_of_networks_that_always_answer_alike(digits, tmp_path):
     assert row.loss[5] == pytest.approx((20 * (share * high + (1 - share) * low) + 19 * low) / 220, rel=1e-5)
 
 
-# ---------------------------------------------------------------- a cell of one's own
+# ---------------------------------------------------------------- every cell, and one of one's own
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_cell_learns_a_small_task_and_its_slow_points_are_found(digits, tmp_path, cell):
+    """Two classes, eight time steps; the points hold their classes, are slower than where they came from, and have
+    kinds."""
+    plan = replace(
+        PLAN, schedule=Schedule((0,), (Stage(2, 8),)), steps=300, batch=32, drop=None, log_every=300, log_trials=200,
+        checkpoints=(0, 300),
+    )  # fmt: skip
+    trained = Trained(digits, plan, tmp_path, nets.initial(cell, (3, 5), 65, 24, 11))
+    rows = trained.table.set_index(["step", "seed"])
+    assert (rows.loss[300] < 0.6 * rows.loss[0]).all() and (rows.response_accuracy[300] > 0.9).all()
+    start = centroids(trained.networks, digits, 3, 1 / 3)
+    (points,), found = find(trained.networks, digits, start, [300], 1e-2, 200, 0.1)
+    for part, bound in zip(points, CELLS[cell].bounds, strict=True):
+        assert part.abs().max() <= bound
+    met = found[found.label < 2]
+    assert (met.readout == met.label).all() and (met.speed < met.start_speed / 3).all()
+    two = tuple(part[:, :2] for part in points), tuple(part[:, :2] for part in start.state)
+    kinds = examine(
+        trained.networks, digits, *two, search_steps=300, near_unit=0.05, newton_steps=3, newton_speed=1e-9,
+        newton_distance=1.0, relaxation_steps=5, noise_trials=3, noise_steps=3,
+    )  # fmt: skip
+    assert (kinds.readout == kinds.label).all() and kinds.leading_modulus.between(0.1, 10).all()
 
 
 @BOTH_ENGINES

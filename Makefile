@@ -22,7 +22,7 @@ unexport PIP_TARGET PIP_PREFIX PIP_ROOT
 export PYTHONDONTWRITEBYTECODE :=
 
 # Snakemake takes all that follows --configfile for files, up to the next flag.
-SNAKEMAKE = $(VENV)/bin/snakemake $(if $(CONFIG),--configfile $(CONFIG)) --workflow-profile workflow/profiles/$(PROFILE)
+SNAKEMAKE = $(VENV)/bin/snakemake $(if $(CONFIG),--configfile $(CONFIG)) --workflow-profile profiles/$(PROFILE)
 
 # On a cluster, the profile says how many jobs wait or run at a time, and the plugins that submit them are needed.
 ON_CLUSTER = $(filter-out default,$(PROFILE))

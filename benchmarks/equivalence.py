@@ -158,7 +158,7 @@ def run_workflow(setting: str, configfile: Path, folder: Path, cores: str) -> No
     targets = [f"results/{part['run']}/tables/{name}.csv" for name in TABLES]
     command = [
         *(sys.executable, "-m", "snakemake", *targets, "--cores", cores),
-        *("--workflow-profile", "workflow/profiles/default", "--configfile", str(configfile), str(own)),
+        *("--workflow-profile", "profiles/default", "--configfile", str(configfile), str(own)),
     ]
     status = subprocess.run(command, cwd=ROOT).returncode
     if status:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from memrnn.data.images import ImageSet
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("Snakefile", "config", "envs", "workflow")
+PARTS = ("Snakefile", "config", "envs", "profiles", "workflow")
 
 # The same cases every time: what passes here passes elsewhere, and a failure comes back.
 settings.register_profile("repeatable", derandomize=True)

@@ -495,17 +495,15 @@ def test_two_equal_images_are_refused_by_their_names(tmp_path, copy):
         of_folder(root)
 
 
-@pytest.mark.parametrize("name", ["{a}", "scan{1}.png", "two\nlines.png", "caf\udce9.png"])
-def test_a_name_that_snakemake_cannot_take_is_refused_when_planning(tmp_path, name):
+@pytest.mark.parametrize("name", ["two\nlines", "two\nlines.png", "caf\udce9.png"])
+def test_a_name_that_no_message_can_hold_is_refused_when_planning(tmp_path, name):
     root = fill(tmp_path / "pictures", EVEN)
     if name.endswith(".png"):
         (root / "train/a/0.png").rename(root / "train/a" / name)
     else:
         for split in ("train", "test"):
             (root / split / "a").rename(root / split / name)
-    with pytest.raises(
-        ValueError, match="expected a path of UTF-8 without curly brackets and control characters"
-    ) as found:
+    with pytest.raises(ValueError, match="expected a path of UTF-8 without control characters") as found:
         sources.image_files({"source": "folder", "folder": str(root)})
     assert str(found.value).encode()  # can be printed
 

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -170,68 +168,3 @@ def test_a_configuration_is_put_in_order_where_it_lies():
         '{"run": "digits", "train": {"a": {"x": null, "y": 0}, "b": [{"d": 1, "c": 2}], "z": 1}}'
     )
     assert config["train"] is inner  # Snakemake keeps hold of the same objects
-
-
-# ----------------------------------------------------------------------------------------------------- library files
-
-
-IMPORTER = """
-import ast, json, os, sys
-import numpy, pandas, scipy.stats, torch, tqdm, PIL.Image, safetensors.torch  # once, before the forks
-sys.path.insert(0, sys.argv[1])
-for script in sys.argv[2:]:
-    tree = ast.parse(open(script).read())
-    tree.body = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
-    sys.stdout.flush()
-    if os.fork() == 0:
-        exec(compile(tree, script, "exec"), {})
-        found = [module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "memrnn"]
-        print(json.dumps([script, sorted(found)]), flush=True)
-        os._exit(0)
-    assert os.wait()[1] == 0, script
-"""
-
-
-def test_library_files_are_what_python_imports():
-    done = subprocess.run(
-        [sys.executable, "-c", IMPORTER, str(LIBRARY), *map(str, SCRIPTS)], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    imported = dict(map(json.loads, done.stdout.splitlines()))
-    assert len(imported) == len(SCRIPTS) >= 11
-    for script in SCRIPTS:
-        # What a function imports when it is called is declared too, so there may be more than at import time.
-        assert set(imported[str(script)]) <= set(planning.library_files(script, LIBRARY)), script
-
-
-def package(folder: Path, **files: str) -> Path:
-    for name, text in {"__init__": "", **files}.items():
-        (folder / "memrnn").mkdir(parents=True, exist_ok=True)
-        (folder / "memrnn" / f"{name}.py").write_text(text)
-    return folder
-
-
-def test_every_way_of_importing_is_followed(tmp_path):
-    library = package(
-        tmp_path / "lib",
-        a="from memrnn.b import thing",
-        b="def late():\n    import memrnn.c\n",
-        c="from memrnn import d as other, b\nfrom memrnn.a import x",  # a circle
-        d="import numpy\nfrom pathlib import Path\nKINDS = {'e': 'memrnn.e:E'}",
-        e="",
-        unused="",
-        numpy="",  # a module of ours that bears the name of a package is not that package
-    )
-    (tmp_path / "script.py").write_text("import memrnn.a\nfrom memrnn import __version__\nimport unused\n")
-    found = planning.library_files(tmp_path / "script.py", library)
-    assert [Path(path).stem for path in found] == ["__init__", "a", "b", "c", "d", "e"]
-    assert all(Path(path).is_file() for path in found)
-    (tmp_path / "script.py").write_text("import json\n")
-    assert [Path(path).stem for path in planning.library_files(tmp_path / "script.py", library)] == []
-
-
-def test_a_script_with_an_error_is_named(tmp_path):
-    (tmp_path / "script.py").write_text("import (")
-    with pytest.raises(SyntaxError) as caught:
-        planning.library_files(tmp_path / "script.py", package(tmp_path / "lib"))
-    assert caught.value.filename == str(tmp_path / "script.py")

@@ -22,7 +22,7 @@ from conftest import ROOT, copy_workflow
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import allowances
 
-PROFILES = ROOT / "workflow" / "profiles"
+PROFILES = ROOT / "profiles"
 GENERIC = PROFILES / "cluster-generic"
 SMOKE = ("--configfile", "config/smoke.yaml")
 
@@ -162,7 +162,7 @@ def test_slurm_gives_the_same_bytes_as_this_machine(smoke_run, slurm, plugins, t
     clone = copy_workflow(tmp_path / "clone")
     before = len(jobs_of(slurm))
     printed = snakemake(
-        clone, slurm, plugins, f"workflow/profiles/{profile}", *SMOKE, "--group-components", "block=2", "summary=9",
+        clone, slurm, plugins, f"profiles/{profile}", *SMOKE, "--group-components", "block=2", "summary=9",
         "--", "results/smoke/tables/claims.csv", timeout=480,
     )  # fmt: skip
     assert submissions(printed) == 3

@@ -37,7 +37,7 @@ regularise: {protocols: [], search_steps: 2500}
 claims: {search_steps: 2500}
 engine: {device: cpu}
 """
-TINY = ("--workflow-profile", "workflow/profiles/default", "--configfile", "tiny.yaml", "--cores", "1")
+TINY = ("--workflow-profile", "profiles/default", "--configfile", "tiny.yaml", "--cores", "1")
 RESULTS = Path("results", "tiny")
 TABLE = str(RESULTS / "slow_points/train/gru-nacu/seeds0.csv")
 TRAIN_LOG, SEARCH_LOG = (

@@ -105,7 +105,7 @@ def test_snakemake_files_are_formatted() -> None:
 
 
 def test_snakemake_lint_finds_nothing_with_the_default_profile() -> None:
-    profile = ROOT / "workflow/profiles/default"
+    profile = ROOT / "profiles/default"
     check(sys.executable, "-m", "snakemake", "--workflow-profile", profile, "--lint")
 
 
@@ -259,12 +259,12 @@ def tools(folder: Path, note: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "call"),
     [
-        (["reproduce"], "--workflow-profile workflow/profiles/default --cores 3"),
+        (["reproduce"], "--workflow-profile profiles/default --cores 3"),
         (
             ["reproduce", "CONFIG=mine.yaml", "ARGS=--config run=other -- all"],
-            "--configfile mine.yaml --workflow-profile workflow/profiles/default --cores 3 --config run=other -- all",
+            "--configfile mine.yaml --workflow-profile profiles/default --cores 3 --config run=other -- all",
         ),
-        (["smoke"], "--configfile config/smoke.yaml --workflow-profile workflow/profiles/default --cores 3"),
+        (["smoke"], "--configfile config/smoke.yaml --workflow-profile profiles/default --cores 3"),
     ],
 )
 def test_make_reports_the_run_that_snakemake_made(clone: Path, arguments: list[str], call: str) -> None:
@@ -294,8 +294,8 @@ def test_make_submits_to_a_cluster_as_the_profile_says() -> None:
     pattern = re.compile("slurm.lock|bin/snakemake")
     install, workflow, report = filter(pattern.search, done.stdout.splitlines())
     assert install.endswith("--requirement requirements-slurm.lock")
-    assert workflow.split("snakemake")[1].split() == ["--workflow-profile", "workflow/profiles/slurm", ";", "\\"]
-    assert "--workflow-profile workflow/profiles/slurm --configfile" in report
+    assert workflow.split("snakemake")[1].split() == ["--workflow-profile", "profiles/slurm", ";", "\\"]
+    assert "--workflow-profile profiles/slurm --configfile" in report
 
 
 # ---------------------------------------------------------------- where the clone lies, and who calls it

@@ -3,7 +3,6 @@ rule backtrack_block:
         images=rules.dataset.output.images,
         checkpoints=rules.train_block.output.checkpoints,
         points=f"{RESULTS}/slow_points/train/{{cell}}-{{protocol}}/{{seeds}}.safetensors",
-        library=library("backtrack"),
     output:
         points=f"{RESULTS}/backtrack/{{cell}}-{{protocol}}/{{seeds}}.safetensors",
         table=f"{RESULTS}/backtrack/{{cell}}-{{protocol}}/{{seeds}}.csv",
@@ -27,6 +26,7 @@ rule backtrack_block:
         runtime=by_size(planning.minutes, UPDATES["backtrack"], "train", front=FRONT_SECONDS["backtrack"]),
         gpu=GPUS,
     params:
+        code=code("backtrack"),
         backtrack=lambda wildcards: {key: value for key, value in config["backtrack"].items() if key != "protocols"},
         learning_rate=config["slow_points"]["learning_rate"],
         learning_rate_drop=config["slow_points"]["learning_rate_drop"],
@@ -42,4 +42,4 @@ rule backtrack_block:
 
 rule backtrack:
     input:
-        per_block(rules.backtrack_block.output.table, ["backtrack"]),
+        of_jobs("backtrack", rules.backtrack_block.output.table),

@@ -5,7 +5,6 @@ rule claims:
         slow_points=f"{RESULTS}/tables/slow_points.csv",
         formation=rules.formation.output.formation,
         confusion_test=rules.formation.output.confusion_test,
-        library=library("claims"),
     output:
         claims=report(
             f"{RESULTS}/tables/claims.csv",
@@ -27,6 +26,7 @@ rule claims:
         mem_mb=by_networks(1000, 0.3),
         runtime=by_networks(10, 0.001),
     params:
+        code=code("claims"),
         claims=config["claims"],
         correlate=config["correlate"],
         max_delay=MAX_DELAY,

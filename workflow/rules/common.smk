@@ -24,7 +24,8 @@ from memrnn.data import sources
 from memrnn.data.downloads import COLLECTIONS
 from memrnn.models.cells import TITLES
 from memrnn.run import config as configuration
-from memrnn.run import planning
+from memrnn.run import digests, planning
+from memrnn.run.stages import JOINED, STAGES, TRAINERS
 
 planning.use_library(LIBRARY)
 MODULE = not workflow.modifier.is_main_snakefile()  # of another workflow, whose `config:` names what differs
@@ -57,10 +58,8 @@ DATASET = config["dataset"]["source"]
 BLOCKS = planning.blocks(config["seeds"], config["block_size"])
 ENSEMBLES = planning.ensembles(config)
 MAX_DELAY = config["task"]["steps"]
-FIRST_BLOCK = list(BLOCKS)[:1]  # its first network is the one that pictures show
 CLASSES = len(sources.class_names(config["dataset"]))
-# tables with a part from every block that they are about
-JOINED = ["training", "extrapolation", "slow_points", "spectrum", "portraits", "backtrack", "confusion"]
+JOBS = {name: stage.jobs(config) for name, stage in STAGES.items()}  # wildcards of each
 NUMBERS = Path(RESULTS, "tables", "numbers.json")
 PREDICTOR_NUMBERS = Path(RESULTS, "tables", "predictors.json")
 PROVENANCE = Path(RESULTS, "provenance.json")
@@ -79,43 +78,38 @@ config["captions"] = {path.stem: path.read_text() for path in Path(RESULTS, "fig
 wildcard_constraints:
     cell="|".join(config["cells"]),
     protocol="|".join(config["protocols"]),
-    stage="train|regularise",
+    stage="|".join(TRAINERS),
     seeds="|".join(BLOCKS),
     table="|".join(JOINED),
     figure="|".join(figures.FIGURES),
 
 
-def library(stem, *modules):
-    """A script, modules that it loads by name, and all that these import: an edit of one re-runs its rules, a move of
-    the clone none.
+def code(script, module=None):
+    """Function of wildcards to the digest of the code that makes a job's numbers; an edit of it runs the job again.
 
-    An interrupted training goes on only where its inputs are the same, so the script must be one of them.
+    `module`, with wildcards, is one that the script loads by name.
     """
-    script = ROOT / "workflow" / "scripts" / f"{stem}.py"
-    behind = {path for file in (script, *modules) for path in planning.library_files(file, LIBRARY)}
-    return list(map(os.path.relpath, [script, *modules, *sorted(behind)]))
+    penalties = (settings["penalty"] for settings in planning.modes(config).values() if "penalty" in settings)
+    chosen = {DATASET, config["network"]["front_end"], *penalties}
+
+    def digest(wildcards):
+        used = chosen | {wildcards[name] for name in ("cell", "protocol", "figure") if name in wildcards.keys()}
+        more = [module.format(**wildcards)] if module else []
+        return digests.of_code(ROOT / "workflow" / "scripts" / f"{script}.py", LIBRARY, used, more)
+
+    return digest
 
 
-def per_block(pattern, stages=("train", "regularise"), blocks=BLOCKS):
-    """Files of a pattern with {stage}, {cell}, {protocol} and {seeds} for every block of these stages."""
-    return [
-        str(pattern).format(stage=stage, cell=cell, protocol=protocol, seeds=seeds)
-        for stage in stages
-        for cell, protocol in ENSEMBLES[stage]
-        for seeds in blocks
-    ]
+def of_jobs(stage, *patterns):
+    """Paths of a stage's jobs, by patterns with wildcards."""
+    return [str(pattern).format(**wildcards) for pattern in patterns for wildcards in JOBS[stage]]
 
 
 def table_parts(wildcards):
-    """Tables of all blocks that a table of the run joins."""
-    if wildcards.table == "training":
-        return per_block(f"{RESULTS}/{{stage}}/{{cell}}-{{protocol}}/{{seeds}}.csv")
-    if wildcards.table == "spectrum":
-        return per_block(rules.spectrum_block.output.table, ["train"])
-    if wildcards.table == "portraits":
-        return per_block(rules.portraits_block.output.table, ["train"], FIRST_BLOCK)
-    followed = {"backtrack": rules.backtrack_block.output.table, "confusion": rules.backtrack_block.output.confusion}
-    if wildcards.table in followed:
-        return per_block(followed[wildcards.table], ["backtrack"])
-    block = {"extrapolation": rules.extrapolate_block, "slow_points": rules.slow_points_block}[wildcards.table]
-    return per_block(block.output.table)
+    """Tables of all jobs that a table of the run joins."""
+    return [
+        path
+        for name, stage in STAGES.items()
+        if wildcards.table in stage.tables
+        for path in of_jobs(name, getattr(getattr(rules, stage.rule).output, stage.tables[wildcards.table]))
+    ]

@@ -3,7 +3,6 @@ rule correlate:
         extrapolation=f"{RESULTS}/tables/extrapolation.csv",
         slow_points=f"{RESULTS}/tables/slow_points.csv",
         spectrum=f"{RESULTS}/tables/spectrum.csv",
-        library=library("correlate"),
     output:
         scores=report(
             f"{RESULTS}/tables/scores.csv",
@@ -30,6 +29,7 @@ rule correlate:
         mem_mb=by_networks(1000, 1),
         runtime=by_networks(30, 0.002),
     params:
+        code=code("correlate"),
         correlate=config["correlate"],
         max_delay=MAX_DELAY,
     message:

@@ -1,12 +1,9 @@
+# The user's own images: names and contents count, not where they lie or when they were written. Known sets have contents
+# that reading them makes sure of.
+IMAGES = sources.image_files(config["dataset"]) if DATASET == "folder" else []
+
+
 rule dataset:
-    input:
-        images=sources.image_files(config["dataset"]),
-        # What only downloaded sources use cannot change other images, and an edit of it should not train anew.
-        library=[
-            path
-            for path in library("dataset")
-            if DATASET in COLLECTIONS or Path(path).stem not in ("cifar", "downloads", "idx")
-        ],
     output:
         images=f"{RESULTS}/dataset/{DATASET}.safetensors",
     log:
@@ -21,8 +18,12 @@ rule dataset:
         mem_mb=3000,
         runtime=30,
     params:
-        dataset=config["dataset"],
+        code=code("dataset"),
+        name=Path(config["dataset"]["folder"]).expanduser().resolve().name if IMAGES else DATASET,
+        contents=digests.of_images(IMAGES, f".snakemake/images-{config['run']}") if IMAGES else None,
+        # As a function of the output, it is not compared with what it was.
+        dataset=lambda wildcards, output: config["dataset"],
     message:
-        "Images of {params.dataset[source]}: split, balance, scale"
+        "Images of {params.name}: split, balance, scale"
     script:
         "../scripts/dataset.py"

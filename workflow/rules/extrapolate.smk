@@ -2,7 +2,6 @@ rule extrapolate_block:
     input:
         images=rules.dataset.output.images,
         networks=f"{RESULTS}/{{stage}}/{{cell}}-{{protocol}}/{{seeds}}.safetensors",
-        library=library("extrapolate"),
     output:
         table=f"{RESULTS}/extrapolate/{{stage}}/{{cell}}-{{protocol}}/{{seeds}}.csv",
     log:
@@ -19,6 +18,7 @@ rule extrapolate_block:
         runtime=by_size(planning.minutes, UPDATES["extrapolate"], front=FRONT_SECONDS["extrapolate"]),
         gpu=GPUS,
     params:
+        code=code("extrapolate"),
         task=config["task"],
         extrapolate=config["extrapolate"],
         device=config["engine"]["device"],
@@ -30,4 +30,4 @@ rule extrapolate_block:
 
 rule extrapolate:
     input:
-        per_block(rules.extrapolate_block.output.table),
+        of_jobs("extrapolate", rules.extrapolate_block.output.table),

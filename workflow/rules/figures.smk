@@ -3,7 +3,6 @@ rule figure:
         unpack(
             lambda wildcards: {table: f"{RESULTS}/tables/{table}.csv" for table in figures.FIGURES[wildcards.figure]}
         ),
-        library=lambda wildcards: library("figures", figures.module_of(wildcards.figure)),
     output:
         png=report(
             f"{RESULTS}/figures/{{figure}}.png",
@@ -26,6 +25,7 @@ rule figure:
         mem_mb=by_networks(1000, 0.3),
         runtime=by_networks(10, 0.001),
     params:
+        code=code("figures", "memrnn.figures.{figure}"),
         settings={
             **config["figures"],
             "search_steps": config["claims"]["search_steps"],
@@ -48,4 +48,4 @@ rule figure:
 
 rule figures:
     input:
-        expand(rules.figure.output, figure=figures.FIGURES),
+        of_jobs("figures", *rules.figure.output),

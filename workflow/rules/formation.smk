@@ -3,7 +3,6 @@ rule formation:
         backtrack=f"{RESULTS}/tables/backtrack.csv",
         confusion=f"{RESULTS}/tables/confusion.csv",
         scores=rules.correlate.output.scores,
-        library=library("formation"),
     output:
         formation=report(
             f"{RESULTS}/tables/formation.csv",
@@ -30,6 +29,7 @@ rule formation:
         mem_mb=by_networks(1000, 0.3),
         runtime=by_networks(10, 0.001),
     params:
+        code=code("formation"),
         resamples=config["correlate"]["resamples"],
         seed=config["correlate"]["seed"],
     message:

@@ -9,27 +9,14 @@ if not MODULE:
 
 
 BEFORE = planning.written(PROVENANCE)
-# Jobs of this run alone: the folder may hold those of seeds and protocols that are no longer configured.
-SINGLE = [rules.dataset, rules.trials, rules.correlate, rules.predictors, rules.formation, rules.claims]
-BLOCKWISE = [
-    (rules.train_block, ["train"], BLOCKS),
-    (rules.regularise_block, ["regularise"], BLOCKS),
-    (rules.slow_points_block, ["train", "regularise"], BLOCKS),
-    (rules.spectrum_block, ["train"], BLOCKS),
-    (rules.portraits_block, ["train"], FIRST_BLOCK),
-    (rules.backtrack_block, ["backtrack"], BLOCKS),
-    (rules.extrapolate_block, ["train", "regularise"], BLOCKS),
-]
 
 
-def of_jobs(patterns):
-    """Paths that belong to the run's jobs; `patterns` is a function of a rule that lists them with their wildcards."""
-    return [
-        *(path for rule in SINGLE for path in patterns(rule)),
-        *(path for rule, *where in BLOCKWISE for pattern in patterns(rule) for path in per_block(pattern, *where)),
-        *expand(patterns(rules.tables), table=JOINED),
-        *expand(patterns(rules.figure), figure=figures.FIGURES),
-    ]
+def of_all_jobs(patterns):
+    """Paths of the run's jobs alone: the folder may hold those of seeds and protocols that are no longer configured.
+
+    `patterns` is a function of a rule that lists them with their wildcards.
+    """
+    return [path for name, stage in STAGES.items() for path in of_jobs(name, *patterns(getattr(rules, stage.rule)))]
 
 
 onsuccess:

@@ -3,7 +3,6 @@ rule portraits_block:
         images=rules.dataset.output.images,
         networks=rules.train_block.output.networks,
         points=f"{RESULTS}/slow_points/train/{{cell}}-{{protocol}}/{{seeds}}.safetensors",
-        library=library("portraits"),
     output:
         table=f"{RESULTS}/portraits/{{cell}}-{{protocol}}/{{seeds}}.csv",
     log:
@@ -25,6 +24,7 @@ rule portraits_block:
         runtime=by_size(planning.minutes, UPDATES["portraits"], "train", front=FRONT_SECONDS["portraits"]),
         gpu=GPUS,
     params:
+        code=code("portraits"),
         portraits=config["portraits"],
         search_steps=config["spectrum"]["search_steps"],
         device=config["engine"]["device"],
@@ -36,4 +36,4 @@ rule portraits_block:
 
 rule portraits:
     input:
-        per_block(rules.portraits_block.output.table, ["train"], FIRST_BLOCK),
+        of_jobs("portraits", rules.portraits_block.output.table),

@@ -3,7 +3,6 @@ rule predictors:
         scores=rules.correlate.output.scores,
         slow_points=f"{RESULTS}/tables/slow_points.csv",
         spectrum=f"{RESULTS}/tables/spectrum.csv",
-        library=library("predictors"),
     output:
         predictors=report(
             f"{RESULTS}/tables/predictors.csv",
@@ -31,6 +30,7 @@ rule predictors:
         mem_mb=by_networks(1000, 1),
         runtime=by_networks(30, 0.002),
     params:
+        code=code("predictors"),
         correlate=config["correlate"],
         search_steps=config["claims"]["search_steps"],
         delays={"max_delay": MAX_DELAY, "longest_delay": max(config["extrapolate"]["delays"])},

@@ -1,7 +1,6 @@
 rule provenance:
     input:
-        files=of_jobs(lambda rule: [str(path) for path in rule.output]),
-        library=library("provenance"),
+        files=of_all_jobs(lambda rule: [str(path) for path in rule.output]),
     output:
         provenance=str(PROVENANCE),
         manifest=f"{RESULTS}/manifest.csv",
@@ -17,10 +16,11 @@ rule provenance:
         mem_mb=500,
         runtime=10,
     params:
+        code=code("provenance"),
         config=SETTINGS,
         root=os.path.relpath(ROOT),
-        benchmarks=of_jobs(lambda rule: [str(rule.benchmark)]),
-        logs=of_jobs(lambda rule: [str(path) for path in rule.log]),
+        benchmarks=of_all_jobs(lambda rule: [str(rule.benchmark)]),
+        logs=of_all_jobs(lambda rule: [str(path) for path in rule.log]),
         folder=lambda wildcards, output: os.path.dirname(output.manifest),
     message:
         "Provenance and manifest of the run"

@@ -3,7 +3,6 @@ rule regularise_block:
         images=rules.dataset.output.images,
         networks=rules.train_block.output.networks,
         points=f"{RESULTS}/slow_points/train/{{cell}}-{{protocol}}/{{seeds}}.safetensors",
-        library=library("regularise"),
     output:
         networks=f"{RESULTS}/regularise/{{cell}}-{{protocol}}/{{seeds}}.safetensors",
         table=f"{RESULTS}/regularise/{{cell}}-{{protocol}}/{{seeds}}.csv",
@@ -32,6 +31,7 @@ rule regularise_block:
         ),
         gpu=GPUS,
     params:
+        code=code("regularise"),
         task=config["task"],
         regularise=lambda wildcards: {
             key: value for key, value in config["regularise"].items() if key not in ("protocols", "modes")
@@ -48,4 +48,4 @@ rule regularise_block:
 
 rule regularise:
     input:
-        per_block(rules.regularise_block.output.networks, ["regularise"]),
+        of_jobs("regularise", rules.regularise_block.output.networks),

@@ -2,7 +2,6 @@ rule slow_points_block:
     input:
         images=rules.dataset.output.images,
         networks=f"{RESULTS}/{{stage}}/{{cell}}-{{protocol}}/{{seeds}}.safetensors",
-        library=library("slow_points"),
     output:
         points=f"{RESULTS}/slow_points/{{stage}}/{{cell}}-{{protocol}}/{{seeds}}.safetensors",
         table=f"{RESULTS}/slow_points/{{stage}}/{{cell}}-{{protocol}}/{{seeds}}.csv",
@@ -22,6 +21,7 @@ rule slow_points_block:
         runtime=by_size(planning.minutes, UPDATES["slow_points"], front=FRONT_SECONDS["slow_points"]),
         gpu=GPUS,
     params:
+        code=code("slow_points"),
         slow_points=config["slow_points"],
         device=config["engine"]["device"],
     message:
@@ -32,4 +32,4 @@ rule slow_points_block:
 
 rule slow_points:
     input:
-        per_block(rules.slow_points_block.output.table),
+        of_jobs("slow_points", rules.slow_points_block.output.table),

@@ -3,7 +3,6 @@ rule spectrum_block:
         images=rules.dataset.output.images,
         networks=rules.train_block.output.networks,
         points=f"{RESULTS}/slow_points/train/{{cell}}-{{protocol}}/{{seeds}}.safetensors",
-        library=library("spectrum"),
     output:
         table=f"{RESULTS}/spectrum/{{cell}}-{{protocol}}/{{seeds}}.csv",
     log:
@@ -22,6 +21,7 @@ rule spectrum_block:
         runtime=by_size(planning.minutes, UPDATES["spectrum"], "train", front=FRONT_SECONDS["spectrum"]),
         gpu=GPUS,
     params:
+        code=code("spectrum"),
         spectrum=config["spectrum"],
         device=config["engine"]["device"],
     message:
@@ -32,4 +32,4 @@ rule spectrum_block:
 
 rule spectrum:
     input:
-        per_block(rules.spectrum_block.output.table, ["train"]),
+        of_jobs("spectrum", rules.spectrum_block.output.table),

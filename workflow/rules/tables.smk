@@ -1,7 +1,6 @@
 rule tables:
     input:
         parts=table_parts,
-        library=library("tables"),
     output:
         table=report(
             f"{RESULTS}/tables/{{table}}.csv",
@@ -21,6 +20,8 @@ rule tables:
     resources:
         mem_mb=by_networks(1000, 0.3),
         runtime=by_networks(10, 0.001),
+    params:
+        code=code("tables"),
     message:
         "Table {wildcards.table} of the run"
     script:

@@ -1,7 +1,6 @@
 rule train_block:
     input:
         images=rules.dataset.output.images,
-        library=library("train"),
     output:
         networks=f"{RESULTS}/train/{{cell}}-{{protocol}}/{{seeds}}.safetensors",
         checkpoints=f"{RESULTS}/train/{{cell}}-{{protocol}}/{{seeds}}.checkpoints.safetensors",
@@ -25,6 +24,7 @@ rule train_block:
         runtime=by_size(planning.minutes, UPDATES["train"], "train", config["train"]["batch"], FRONT_SECONDS["train"]),
         gpu=GPUS,
     params:
+        code=code("train"),
         seeds=lambda wildcards: BLOCKS[wildcards.seeds],
         task=config["task"],
         network=planning.network(config),
@@ -39,4 +39,4 @@ rule train_block:
 
 rule train:
     input:
-        per_block(rules.train_block.output.networks, ["train"]),
+        of_jobs("train", rules.train_block.output.networks),

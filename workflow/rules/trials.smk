@@ -1,8 +1,7 @@
 rule trials:
     input:
         images=rules.dataset.output.images,
-        networks=per_block(rules.train_block.output.networks, ["train"])[0],
-        library=library("trials"),
+        networks=of_jobs("train", rules.train_block.output.networks)[0],
     output:
         table=report(
             f"{RESULTS}/tables/trial.csv",
@@ -23,6 +22,7 @@ rule trials:
         mem_mb=by_networks(2000, 0),
         runtime=by_networks(10, 0),
     params:
+        code=code("trials"),
         task=config["task"],
     message:
         "One trial as the first trained network sees it"

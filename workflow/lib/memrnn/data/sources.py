@@ -32,8 +32,8 @@ NOTES = (
     ".ini",
 )  # lie beside images, as a rule
 KNOWN = IMAGE_SUFFIXES + NOTES
-# Snakemake takes curly brackets for wildcards, and writes paths to files: names that are no UTF-8 come as surrogates.
-UNFIT = re.compile("[{}\x00-\x1f\x7f\ud800-\udfff]")
+# Names that neither a line of a log nor a table could hold; those that are no UTF-8 come as surrogates.
+UNFIT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 # (height, width, channels) of an image; a folder's is not known before its images are read.
@@ -170,7 +170,7 @@ def image_files(settings: Mapping[str, Any]) -> list[str]:
     """The user's files that images are read from; none where a package holds them, or they come from the cache.
 
     Raises:
-        ValueError: as `folder_tree` and `memrnn.downloads.given`, or a path that Snakemake could not take.
+        ValueError: as `folder_tree` and `memrnn.downloads.given`, or a path that nothing could name.
     """
     if settings["source"] in COLLECTIONS and settings["data_dir"] is not None:
         ways = given(settings["source"], settings["data_dir"]).values()
@@ -183,9 +183,7 @@ def image_files(settings: Mapping[str, Any]) -> list[str]:
     for path in paths:
         if UNFIT.search(path):
             shown = os.fsencode(path).decode(errors="backslashreplace")
-            raise ValueError(
-                f"{shown}: expected a path of UTF-8 without curly brackets and control characters. Rename it."
-            )
+            raise ValueError(f"{shown}: expected a path of UTF-8 without control characters. Rename it.")
     return paths
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import math
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,9 +30,6 @@ SHORT_SECONDS = 600  # a block whose jobs take less in all is one submission
 # At the size of MNIST, evaluating 30 LSTM networks of 200 units on 1,000 trials peaked at 2.6 GiB.
 LEAST_MB, BASE_MB = 2000, 1000
 BYTES_PER_NUMBER = 4 * 20  # a float, and the copies of inputs and states that a step needs beside each other
-
-
-LATE = re.compile(r"memrnn(\.\w+)+:\w+")  # what a registry imports when it is asked for: "memrnn.module:name"
 
 
 class Front(NamedTuple):
@@ -266,39 +261,3 @@ def boundaries(protocol: Mapping[str, Any], steps: int) -> list[int]:
         steps: training steps in all.
     """
     return [step_of(start, protocol["out_of"], steps) for start in protocol["starts"][1:]]
-
-
-def library_files(script: str | Path, library: str | Path) -> list[str]:
-    """Modules of the package memrnn that a script imports, directly or through others, as sorted paths.
-
-    Args:
-        script: a file of workflow/scripts.
-        library: folder that holds the package.
-    """
-    library = Path(library)
-    found: set[Path] = set()
-    waiting = [Path(script)]
-    while waiting:
-        for name in _imported(waiting.pop()):
-            parts = name.split(".")
-            # A module, and the packages around it, whose own text runs first.
-            for depth in range(1, len(parts) + 1):
-                place = library.joinpath(*parts[:depth])
-                for path in (place.with_suffix(".py"), place / "__init__.py"):
-                    if path.is_file() and path not in found:
-                        found.add(path)
-                        waiting.append(path)
-    return sorted(map(str, found))
-
-
-def _imported(path: Path) -> set[str]:
-    """Dotted names in the imports of a file that are modules of memrnn, or names in one."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_bytes(), str(path))):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and LATE.fullmatch(node.value):
-            names.add(node.value.partition(":")[0])
-    return {name for name in names if name.split(".")[0] == "memrnn"}

@@ -115,7 +115,9 @@ def spectrum_of(scores: "pd.DataFrame", search_steps: int = 3000, **columns) -> 
     table = scores.loc[scores.phase == "trained", points].assign(search_steps=search_steps)
     names = ("time_constant", "relaxation_speed", "drift", "diffusion", "window_speed", "relaxation_kept")
     table["relaxation_readout"] = table.label  # every class keeps to itself
-    return table.assign(**{name: place + table.label + 2 for place, name in enumerate(names)} | columns)
+    return filled(
+        "spectrum", table.assign(**{name: place + table.label + 2 for place, name in enumerate(names)} | columns)
+    )
 
 
 def filled(name: str, frame: "pd.DataFrame") -> "pd.DataFrame":

@@ -366,16 +366,13 @@ class TestCorrelate:
         )
         table = correlate(slow, spectrum, score, **SETTINGS)
         assert list(table.columns) == columns_of("correlation")
-        at_points = [(predictor, 3000) for predictor in ("time_constant", "drift", "diffusion")]
+        budgets = {"speed": (300, 3000)} | {n: (3000,) for n, kind in PREDICTORS.items() if kind.table == "spectrum"}
         assert [*table[list(TABLES["correlation"].key)[2:]].itertuples(index=False, name=None)] == [
             (curriculum, predictor, steps, target)
             for curriculum in ("vocu", "all")
             for target in ("extrapolation_score", "lifetime")
-            for predictor, steps in (
-                *(("centroid_speed", 0), ("speed", 300), ("speed", 3000), ("relaxation_speed", 0)),
-                *(("relaxation_kept", 0), ("window_speed", 0)),
-                *(*at_points, ("nominal_accuracy", 0)),
-            )
+            for predictor, kind in PREDICTORS.items()
+            for steps in (budgets[predictor] if kind.at_budget else (0,))
         ]
         found = row(table, "vocu", 300)
         assert found.rho == pytest.approx(stats.spearmanr([1, 2, 3] * 2, [0.9, 0.5, 0.1, 0.9, 0.1, 0.5]).statistic)

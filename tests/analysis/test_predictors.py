@@ -34,6 +34,13 @@ POINT = ["dataset", "cell", "curriculum", "phase", "seed", "label"]
 NETWORK = ["curriculum", "seed"]
 ESTIMATES = [name for name, column in TABLES["predictors"].columns.items() if column.may_be_empty]
 COMBINED = ("speed + drift + diffusion", "time_constant + drift + diffusion")
+# Every model of the lifetime: predictors with their budgets, in order, combinations of them, and none.
+SINGLE = [
+    (name, steps)
+    for name, kind in PREDICTORS.items()
+    for steps in ((0,) if not kind.at_budget else (300, STEPS) if kind.table == "slow_points" else (STEPS,))
+]
+MODELS = [*SINGLE, *((name, STEPS) for name in COMBINED), ("constant", 0)]
 
 
 def tables(curricula=("decu", "vocu"), seeds=3, classes=6, learned=lambda curriculum, seed: True, cells=("gru",), **of):
@@ -296,15 +303,10 @@ class TestPredict:
 
     def test_every_model_has_every_point_of_its_panel(self):
         table = predicted(tables())
-        models = {
-            *(("constant", 0), ("centroid_speed", 0), ("speed", 300), ("speed", STEPS), ("relaxation_speed", 0)),
-            *((name, STEPS) for name in ("time_constant", "drift", "diffusion", *COMBINED)),
-            *(("relaxation_kept", 0), ("window_speed", 0), ("nominal_accuracy", 0)),
-        }
         sizes = table.groupby(["panel", "model", "search_steps"]).size()
-        assert {index[1:] for index in sizes.index} == models
+        assert {index[1:] for index in sizes.index} == set(MODELS)
         assert sizes.to_dict() == {
-            (panel, *m): 36 if panel == "all" else 18 for panel in ("all", "decu", "vocu") for m in models
+            (panel, *m): 36 if panel == "all" else 18 for panel in ("all", "decu", "vocu") for m in MODELS
         }
         assert (table.panel[table.panel != "all"] == table.curriculum[table.panel != "all"]).all()
 
@@ -410,7 +412,7 @@ class TestCompare:
         made[2]["lifetime"] = 10 ** (made[2].extrapolation_score * 4 / 3)  # below 1000, so nothing is tied
         table = compared(made, predicted(made, max_delay=1, longest_delay=10_000))
         known = table[(table.search_steps != 300) & table.rho.notna()]
-        assert len(known) == 3 * 2 * 9
+        assert len(known) == 3 * 2 * len(PREDICTORS)
         assert known.rho.to_numpy() == pytest.approx(np.ones(len(known)))
         others = known[known.predictor != "speed"]
         assert others.over_speed.to_numpy() == pytest.approx(0)
@@ -488,7 +490,9 @@ class TestCompare:
             rows = table[table.curriculum == curriculum]
             assert (rows.networks == networks).all() and (rows.left_out == left_out).all()
             assert (rows.points == 6 * networks).all() and (rows.censored == here.lifetime_censored.sum()).all()
-            assert rows.error.notna().sum() == 13 and (rows.within_networks[rows.rho.notna()] == networks).all()
+            assert (
+                rows.error.notna().sum() == len(MODELS) and (rows.within_networks[rows.rho.notna()] == networks).all()
+            )
 
     def test_no_network_that_learned_has_no_estimates(self):
         table = compared(tables(learned=lambda *network: False))
@@ -532,11 +536,7 @@ def test_numbers_are_the_pooled_rows_of_the_lifetime():
     table = compared(made)
     found = numbers(table, STEPS)
     assert found["search_steps"] == STEPS
-    assert [entry["predictor"] for entry in found["rows"]] == [
-        *("centroid_speed", "speed", "speed", "relaxation_speed", "relaxation_kept", "window_speed"),
-        *("time_constant", "drift", "diffusion"),
-        *("nominal_accuracy", *COMBINED, "constant"),
-    ]
+    assert [entry["predictor"] for entry in found["rows"]] == [name for name, _ in MODELS]
     entry, known = found["rows"][2], row(table, "speed", steps=STEPS)
     assert [entry["rho"], entry["gain_low"], entry["points"]] == pytest.approx([known.rho, known.gain_low, 18])
     assert found["rows"][-1]["rho"] is None
@@ -562,7 +562,7 @@ def test_script(tmp_path, monkeypatch):
     runpy.run_path(str(SCRIPT), init_globals={"snakemake": job})
     table = load_table(paths["predictors"], "predictors")
     pd.testing.assert_frame_equal(table, compared(made), rtol=1e-6, atol=1e-7, check_dtype=False)
-    assert len(load_table(paths["predictions"], "predictions")) == 36 * 2 * 13
+    assert len(load_table(paths["predictions"], "predictions")) == 36 * 2 * len(MODELS)
     assert load_json(tmp_path / "predictors.json")["search_steps"] == STEPS
     assert (
         "gru all, time_constant + drift + diffusion at 3000 search steps" in (tmp_path / "predictors.log").read_text()

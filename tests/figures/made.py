@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pandas as pd
+from conftest import filled
 
 from memrnn.core.tables import TABLES
 from memrnn.figures import predictors, render
@@ -106,14 +107,7 @@ def make_tables(seeds=(0, 1, 2, 3)) -> dict[str, pd.DataFrame]:
     for cell in CELLS:
         key = {"dataset": "digits", "cell": cell, "curriculum": "vocu"}
         rows["confusion_test"].append(key | {"excess": 0.21, "p": 0.0123, "classes": 29})
-    return {name: completed(name, pd.DataFrame(made)) for name, made in rows.items() if made}
-
-
-def completed(name: str, table: pd.DataFrame) -> pd.DataFrame:
-    """A table with all columns of its schema: a new figure may draw one that no other does."""
-    anything = {"text": "any", "integer": 1, "number": 0.5, "truth": True}
-    columns = TABLES[name].columns.items()
-    return table.assign(**{key: anything[column.kind] for key, column in columns if key not in table})
+    return {name: filled(name, pd.DataFrame(made)) for name, made in rows.items() if made}
 
 
 def formation_rows(rng, key):

@@ -18,6 +18,7 @@ from conftest import snakemake
 from PIL import Image
 
 from memrnn import figures
+from memrnn.analysis import correlate
 from memrnn.core import tables as contract
 from memrnn.core.files import load_json
 from memrnn.run import verify
@@ -125,10 +126,9 @@ def test_training_has_a_row_per_network_and_logged_step(results):
 
 
 PREDICTORS = [
-    *((name, 0) for name in ("centroid_speed", "relaxation_speed", "relaxation_kept", "window_speed")),
-    ("nominal_accuracy", 0),
-    *(("speed", budget) for budget in BUDGETS),
-    *((name, 100) for name in ("time_constant", "drift", "diffusion")),
+    (name, steps)
+    for name, kind in correlate.PREDICTORS.items()
+    for steps in ((0,) if not kind.at_budget else BUDGETS if kind.table == "slow_points" else (100,))
 ]
 JOINT = [("speed + drift + diffusion", 100), ("time_constant + drift + diffusion", 100), ("constant", 0)]
 

@@ -1,4 +1,4 @@
-"""What tests share: one step of a network, plainly from section 3 of the science; a new cell; small helpers."""
+"""What tests share: one step of a network, plainly from docs/method.md, Cells; a new cell; helpers."""
 
 import logging
 from collections.abc import Callable
@@ -60,7 +60,7 @@ def plain_step(cell: str, weights: dict[str, np.ndarray], state: list[np.ndarray
 
 
 def plain_speed(cell: str, weights: dict[str, np.ndarray], state: list[np.ndarray], x: np.ndarray) -> float:
-    """Speed of one state of one network, as section 7 of the science defines it."""
+    """Speed of one state of one network, as defined in docs/method.md, Speed."""
     after = plain_step(cell, weights, state, x)
     squared = ((after[0] - state[0]) ** 2).sum()
     if cell == "lstm":

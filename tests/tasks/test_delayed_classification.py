@@ -345,7 +345,7 @@ def random_case(stage: Stage, batch: int = 5, seed: int = 0) -> tuple[Tensor, ta
 
 
 def loss_by_hand(logits: Tensor, drawn: task.Trials, network: int, classes: int, alpha: float, t_cur: int) -> float:
-    """Section 4 read aloud, for one network: every trial, every one of the T steps, every output."""
+    """docs/method.md, Loss and optimiser, read aloud for one network: every trial, step and output."""
     batch = logits.shape[2]
     total = 0.0
     for trial in range(batch):

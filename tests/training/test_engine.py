@@ -75,7 +75,7 @@ def copies(networks: Networks) -> dict[str, Tensor]:
 
 
 def plain_losses(cell: Cell, weights: dict[str, Tensor], x: Tensor, drawn: task.Trials, stage: Stage) -> Tensor:
-    """Sections 3 and 4 with automatic differentiation through everything; x (networks, time, batch, inputs)."""
+    """The method with automatic differentiation through everything; x (networks, time, batch, inputs)."""
     own = cell.weights_type(*(weights[name] for name in cell.weights_type._fields))
     drive = torch.einsum("ntbi,nig->ntbg", x, own.inputs) + own.bias[:, None, None]
     h = plain_unroll(cell, own, drive)

@@ -415,7 +415,7 @@ def test_weights_that_are_not_finite_are_never_kept(digits, tmp_path, at):
 
 
 def loss_by_definition(logits: Tensor, drawn: task.Trials, stage: Stage) -> Tensor:
-    """Section 4, for one network: logits (time, batch, 11) and its trials as vectors."""
+    """docs/method.md, Loss and optimiser, for one network: logits (time, batch, 11) and its trials as vectors."""
     allowed = torch.arange(11) <= stage.classes
     p = torch.softmax(torch.sigmoid(logits).masked_fill(~allowed, -math.inf), -1)
     total = torch.zeros((), dtype=logits.dtype)

@@ -1,4 +1,4 @@
-"""Where image sets come from: the sources' readers, and the balanced split made of what they read (section 2).
+"""Where image sets come from: the sources' readers, and the balanced split made of what they read.
 
 Only the dataset stage imports this module: the others take finished sets from `memrnn.images` and stand on no reader.
 """

@@ -1,4 +1,4 @@
-"""Image sets as every stage uses them: balanced training images, held-out images, and their file (section 2)."""
+"""Image sets as every stage uses them: balanced training images, held-out images, and their file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Back-tracking: slow points followed from the end of training to its beginning (section 8 of the science).
+"""Back-tracking: slow points followed from the end of training to its beginning (docs/method.md, Back-tracking).
 
 The points of the last checkpoint are those of the slow-point stage. From there to the first checkpoint, each one's
 search starts from the points found at the next later one, so that a class's point has a history: where it was, how

@@ -1,4 +1,4 @@
-"""How long trained networks hold a class: accuracy against delay on held-out images (section 6 of the science)."""
+"""How long trained networks hold a class: accuracy against delay (docs/method.md, Extrapolation)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slow points: where memories sit, found by lowering the speed from given states with Adam (section 7).
+"""Slow points: where memories sit, found by lowering the speed from given states with Adam (docs/method.md, Search).
 
 It takes any differentiable one-step map, and cells and layers of `torch.nn` (docs/finder.md). Where a budget of steps
 is no part of the question, `finder` is the quicker way to fixed points.

@@ -202,7 +202,7 @@ def squared_speed_gradient(
 
 
 def speed(cell: Cell, weights: Any, state: State, x: Tensor) -> Tensor:
-    """Distance a state moves in one step under a held input (section 7 of the science): the one definition.
+    """Distance a state moves in one step under a held input (docs/method.md, Speed): the one definition.
 
     Args:
         cell: architecture of the ensemble.

@@ -1,4 +1,4 @@
-"""Ensembles of networks: weights, initialisation, outputs, and their files (section 3 of the science)."""
+"""Ensembles of networks: weights, initialisation, outputs, and their files (docs/method.md, Cells)."""
 
 from __future__ import annotations
 

@@ -334,7 +334,7 @@ def targets(trials: Trials, steps: int) -> Tensor:
 
 
 def loss(logits: Tensor, trials: Trials, stage: Stage, full_steps: int) -> Tensor:
-    """Training loss of every network (section 4): cross-entropy of a softmax over the sigmoid outputs.
+    """Training loss of every network: cross-entropy of a softmax over the sigmoid outputs.
 
     Args:
         logits: outputs before the logistic function, (networks, stage.steps, batch, outputs); later steps of a trial
@@ -342,6 +342,7 @@ def loss(logits: Tensor, trials: Trials, stage: Stage, full_steps: int) -> Tenso
         full_steps: time steps of the full task, T.
     Returns:
         (networks,).
+    Source: docs/method.md, Loss and optimiser.
     """
     _, steps, batch, outputs = logits.shape
     # Classes not in play have no share in the softmax. Outputs lie between 0 and 1, so their exponentials are safe.

@@ -1,4 +1,4 @@
-"""Training protocols (curricula): what a network is asked to do at each training step (section 5 of the science)."""
+"""Training protocols: what a network is asked to do at each training step (docs/method.md, Protocols)."""
 
 from __future__ import annotations
 

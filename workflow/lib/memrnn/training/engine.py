@@ -1,4 +1,4 @@
-"""One training update of an ensemble, done fast: trials, forward, loss, gradient, Adam (science, sections 2 to 4).
+"""One training update of an ensemble, done fast: trials, forward, loss, gradient, Adam.
 
 What may be chosen (`Engine`): the device, the type in which products are computed, and whether trials share noise
 frames. In float32 with noise of their own, an update is the published one; docs/engine.md shows what the others change.

@@ -1,4 +1,4 @@
-"""Training an ensemble under a protocol, with checkpoints that an interrupted run continues from (sections 3 to 5)."""
+"""Training an ensemble under a protocol, with checkpoints that an interrupted run continues from."""
 
 from __future__ import annotations
 

@@ -51,6 +51,11 @@ if workflow.overwrite_configfiles and "run" not in workflow.config_settings.over
         f"as `run: mine`, because results/{config['run']}/ holds those of config/config.yaml. To go on there all the "
         f"same, add --config run={config['run']}."
     )
+if config["threads"] > (workflow.resource_settings.cores or config["threads"]):
+    logger.warning(
+        f"threads: configured {config['threads']}, but a job gets {workflow.resource_settings.cores}, as many as --cores "
+        "allows; last digits of numbers may differ from those of a run with more."
+    )
 planning.put_in_order(config)
 
 RESULTS = f"results/{config['run']}"

@@ -463,6 +463,9 @@ class TestJudge:
         text = summary(table)
         assert text.count("  NOT JUDGED  ") == len(CLAIMS)
         assert "SUPPORTED" not in text
+        flat = " ".join(text.split())  # why, once a claim, and not once for every panel
+        assert flat.count("Nothing could be judged: no network learned the task.") == len(CLAIMS)
+        assert "too few" not in flat and len(text.splitlines()) < 60
 
     def test_single_network(self):
         table = judged(run(seeds=1))

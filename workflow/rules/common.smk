@@ -77,7 +77,7 @@ for name, path in {"numbers": NUMBERS, "predictors": PREDICTOR_NUMBERS, "provena
             config[name] = load_json(path)  # the captions and the report's first page state them
         except ValueError as error:
             raise WorkflowError(error)
-config["captions"] = {path.stem: path.read_text() for path in Path(RESULTS, "figures").glob("*.txt")}
+config["captions"] = {path.stem: path.read_text(encoding="utf-8") for path in Path(RESULTS, "figures").glob("*.txt")}
 
 
 wildcard_constraints:

@@ -19,7 +19,7 @@ rule dataset:
         runtime=30,
     params:
         code=code("dataset"),
-        name=Path(config["dataset"]["folder"]).expanduser().resolve().name if IMAGES else DATASET,
+        name=Path(os.path.expanduser(config["dataset"]["folder"])).resolve().name if IMAGES else DATASET,
         contents=digests.of_images(IMAGES, f".snakemake/images-{config['run']}") if IMAGES else None,
         # As a function of the output, it is not compared with what it was.
         dataset=lambda wildcards, output: config["dataset"],

@@ -22,9 +22,11 @@ def of_all_jobs(patterns):
 onsuccess:
     # Verdicts belong at the end of a run that reached them; after a part of it, they may be those of other settings.
     if planning.written(PROVENANCE) != BEFORE:
-        from memrnn.analysis import claims  # here and not for every plan: its statistics take a second to import
+        from memrnn.analysis.claims import (
+            __main__,
+        )  # here and not for every plan: its statistics take a second to import
 
-        claims.main([RESULTS])
+        __main__.main([RESULTS])
 
 
 def leave_note():

@@ -7,6 +7,7 @@ import textwrap
 import pandas as pd
 
 from memrnn.analysis.claims.estimates import DESCRIPTIVE
+from memrnn.analysis.claims.verdict import NOTHING_JUDGED
 
 WIDTH = 120  # columns of the printed summary
 
@@ -25,10 +26,17 @@ def summary(claims: pd.DataFrame) -> str:
         first = rows.iloc[0]
         verdict_text = first.verdict if rows.holds.notna().any() else "not judged"
         indent = f"{claim}  {verdict_text.upper():<13}  "
-        lines += textwrap.wrap(indent + first.statement, WIDTH, subsequent_indent=" " * len(indent))
+        statement = first.statement
+        if not rows.networks.any() and rows.left_out.any():
+            statement = statement.replace(NOTHING_JUDGED, " (Nothing could be judged: no network learned the task.)")
+        lines += textwrap.wrap(indent + statement, WIDTH, subsequent_indent=" " * len(indent))
         for measure, panels in rows.groupby("measure", sort=False):
             side = panels.side.iloc[0]
             lines.append(f"    {measure}" + ("" if pd.isna(side) else f"; side: {side}"))
+            if panels.panel.notna().any() and panels.value.isna().all():
+                most = f"n = {panels.networks.max()} at most, {panels.left_out.max()} left out"
+                lines.append(f"      not computable for any of {len(panels)} panels: {most}")
+                continue
             for row in panels[panels.panel.notna()].itertuples():
                 between = "" if pd.isna(row.low) else f" [{row.low:6.3f}, {row.high:6.3f}]"
                 form = "6.2g" if between == "" and side == DESCRIPTIVE else "6.3f"  # speeds span decades

@@ -52,7 +52,7 @@ def as_the_engine_draws(drawn, noise, images, x):
 def test_the_plain_step_and_the_exact_one_do_the_same_update(bench, cell, monkeypatch):
     started = []
     initial = nets.initial
-    monkeypatch.setattr(bench.nets, "initial", lambda *sizes: started.append(initial(*sizes)) or started[-1])
+    monkeypatch.setattr(nets, "initial", lambda *sizes: started.append(initial(*sizes)) or started[-1])
     monkeypatch.setattr(bench, "dense_inputs", as_the_engine_draws)
     task = bench.Task(cell, networks=2, batch=8, pixels=16, units=12, steps=10)
     plain, exact = (bench.prepare(setting, task, CPU) for setting in ("plain", "exact"))
@@ -270,9 +270,10 @@ def test_torchs_layers_and_the_exact_engine_do_the_same_update(bench, bench_conv
         expected = [values for name, values in grads.parameters.items() if name not in front.parameter_names]
         for network in range(2):
             layers = bench_convnet.layers_of(grads, network)
-            for layer, size in ((0, 3 * 4), (3, 4 * 6)):
-                # A stored weight's gradient is divided like the weight; layers_of divided it again.
-                layers[layer].weight.data *= size
+            for layer, channels, filters in ((0, 3, 4), (3, 4, 6)):
+                # A stored number's gradient is divided like the number; layers_of divided it again.
+                layers[layer].weight.data *= channels * filters
+                layers[layer].bias.data *= filters
             expected += layers.parameters()
         assert len(trained) == len(expected)
         for values, grad in zip(trained, expected, strict=True):

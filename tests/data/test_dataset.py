@@ -60,7 +60,7 @@ def digits() -> images.ImageSet:
 
 def test_digits_are_whole_balanced_and_split(digits):
     assert (digits.name, digits.shape, digits.classes) == ("digits", (8, 8, 1), tuple("0123456789"))
-    assert sources.SHAPES["digits"] == digits.shape
+    assert sources.SOURCES["digits"].shape == digits.shape
     assert len(digits.test_labels) == 397
     counts = digits.counts("train")
     _, labels = load_digits(return_X_y=True)
@@ -188,10 +188,6 @@ def test_parts_that_disagree_are_refused(changes, message):
 def test_an_unknown_source_is_refused():
     with pytest.raises(ValueError, match=r"dataset\.source: found 'svhn'; allowed: digits, mnist, .*folder"):
         dataset.build({"source": "svhn", "folder": None})
-
-
-def test_sources_and_their_classes_have_the_same_registry_keys():
-    assert dataset.SOURCES.keys() == sources.CLASSES.keys() == sources.SHAPES.keys()
 
 
 # ---------------------------------------------------------------- folders

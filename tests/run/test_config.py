@@ -17,7 +17,7 @@ from snakemake.cli import parse_config
 from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config
 
-from memrnn.data import dataset, downloads, sources
+from memrnn.data import downloads
 from memrnn.models.fronts import FRONTS
 from memrnn.run import config
 from memrnn.tasks import protocols
@@ -154,7 +154,6 @@ def test_planning_does_not_import_torch():
 def test_registries_that_planning_reads_are_those_that_jobs_use():
     assert list(config.settings_of(config.FRONTS)) == list(FRONTS)
     assert list(config.settings_of(config.PENALTIES)) == list(PENALTIES)
-    assert set(sources.SHAPES) == set(dataset.SOURCES) == set(sources.CLASSES)
     assert set(SCHEMA["properties"]["engine"]["properties"]["precision"]["enum"]) == set(engine.PRECISIONS)
 
 

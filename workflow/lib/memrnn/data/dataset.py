@@ -11,6 +11,7 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,9 +20,9 @@ import torch
 from PIL import Image
 
 from memrnn.data import cifar, idx
-from memrnn.data.downloads import COLLECTIONS, Archive, RecordCollection, locate
+from memrnn.data.downloads import COLLECTIONS, Archive, locate
 from memrnn.data.images import ImageSet
-from memrnn.data.sources import class_names, folder_tree
+from memrnn.data.sources import SOURCES, class_names, folder_tree
 
 DIGITS_HELD_OUT = 397
 DEVIATIONS = 1 << 26  # pixels whose deviations from the mean are held at a time, 0.5 GB
@@ -47,7 +48,8 @@ def build(settings: Mapping[str, Any]) -> ImageSet:
     """
     if settings["source"] not in SOURCES:
         raise ValueError(f"dataset.source: found {settings['source']!r}; allowed: {', '.join(SOURCES)}.")
-    return SOURCES[settings["source"]](settings)
+    module, _, reader = SOURCES[settings["source"]].reader.partition(":")
+    return getattr(import_module(module), reader)(settings)
 
 
 def assemble(
@@ -292,10 +294,3 @@ def _pixels(image: Image.Image, content: bytes) -> np.ndarray:
         return np.asarray(image, dtype=np.float32)[..., None] / 65535
     pixels = np.asarray(image.convert("L" if grey else "RGB"), dtype=np.float32) / 255
     return pixels[..., None] if grey else pixels
-
-
-SOURCES: dict[str, Callable[[Mapping[str, Any]], ImageSet]] = {
-    "digits": digits,
-    **{name: records if isinstance(each, RecordCollection) else collection for name, each in COLLECTIONS.items()},
-    "folder": folder,
-}

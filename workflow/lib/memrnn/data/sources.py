@@ -1,7 +1,7 @@
-"""What is known of an image source before an image is read: its classes and its files.
+"""The image sources there are, and what is known of one before an image is read: its classes, its shape, its files.
 
-Planning a run needs this and must be quick, so nothing here imports torch, scikit-learn or Pillow. Reading the images
-is the work of `memrnn.dataset`, whose registry `SOURCES` has the same keys as `CLASSES` here.
+Planning a run needs this and must be quick, so nothing here imports torch, scikit-learn or Pillow. What reads a
+source's images is imported when they are read.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from memrnn.data.downloads import COLLECTIONS, given
+from memrnn.data.downloads import COLLECTIONS, RecordCollection, given
 
 SPLITS = ("train", "test")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -36,14 +36,35 @@ KNOWN = IMAGE_SUFFIXES + NOTES
 UNFIT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
-# (height, width, channels) of an image; a folder's is not known before its images are read.
-SHAPES: dict[str, tuple[int, int, int] | None] = {
-    "digits": (8, 8, 1),
-    **{name: (*each.shape[:2], *(each.shape[2:] or (1,))) for name, each in COLLECTIONS.items()},
-    "folder": None,
+class Source(NamedTuple):
+    """Where images come from.
+
+    Attributes:
+        reader: `module:function` that makes the image set of the configuration's section `dataset`.
+        shape: (height, width, channels) of an image; None where it is not known before the images are read.
+        classes: names of the classes, in the order of their numbers; None where the user's folder says.
+    """
+
+    reader: str
+    shape: tuple[int, int, int] | None
+    classes: tuple[str, ...] | None
+
+
+# A new source is a reader in a file of its own, and an entry here.
+SOURCES: dict[str, Source] = {
+    "digits": Source("memrnn.data.dataset:digits", (8, 8, 1), tuple("0123456789")),
+    **{
+        name: Source(
+            "memrnn.data.dataset:records" if isinstance(each, RecordCollection) else "memrnn.data.dataset:collection",
+            (*each.shape[:2], *(each.shape[2:] or (1,))),
+            tuple(each.classes),
+        )
+        for name, each in COLLECTIONS.items()
+    },
+    "folder": Source("memrnn.data.dataset:folder", None, None),
 }
 # Numbers per image, to guess a job's size by.
-PIXELS: dict[str, int] = {name: math.prod(shape or (32, 32, 3)) for name, shape in SHAPES.items()}
+PIXELS: dict[str, int] = {name: math.prod(source.shape or (32, 32, 3)) for name, source in SOURCES.items()}
 
 
 @dataclass(frozen=True)
@@ -163,7 +184,8 @@ def class_names(settings: Mapping[str, Any]) -> list[str]:
     Raises:
         ValueError: the source's files are not as they must be.
     """
-    return CLASSES[settings["source"]](settings)
+    classes = SOURCES[settings["source"]].classes
+    return folder_classes(settings["folder"]) if classes is None else list(classes)
 
 
 def image_files(settings: Mapping[str, Any]) -> list[str]:
@@ -207,10 +229,3 @@ def _listed(folder: Path) -> tuple[list[str], list[str], list[str]]:
                 kind = neither
             kind.append(entry.name)
     return sorted(folders), sorted(files), sorted(neither)
-
-
-CLASSES: dict[str, Callable[[Mapping[str, Any]], list[str]]] = {
-    "digits": lambda settings: [str(digit) for digit in range(10)],
-    **dict.fromkeys(COLLECTIONS, lambda settings: list(COLLECTIONS[settings["source"]].classes)),
-    "folder": lambda settings: folder_classes(settings["folder"]),
-}

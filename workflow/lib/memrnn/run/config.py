@@ -22,7 +22,7 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError, validators
 
 from memrnn.data.downloads import COLLECTIONS
-from memrnn.data.sources import SHAPES, class_names, image_files
+from memrnn.data.sources import SOURCES, class_names, image_files
 from memrnn.models.cells import CLASSES
 from memrnn.tasks.protocols import PROTOCOLS, Stage, schedule, step_of
 
@@ -166,7 +166,7 @@ def schema(path: str | Path) -> dict[str, Any]:
         "fronts": list(settings_of(FRONTS)),
         "penalties": list(settings_of(PENALTIES)),
         "protocols": list(PROTOCOLS),
-        "sources": list(SHAPES),
+        "sources": list(SOURCES),
     }
     waiting = [found]
     while waiting:
@@ -366,7 +366,7 @@ def _check_dataset(config: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _check_front_end(config: Mapping[str, Any]) -> Iterator[Problem]:
-    network, shape = config["network"], SHAPES[config["dataset"]["source"]]
+    network, shape = config["network"], SOURCES[config["dataset"]["source"]].shape
     if network["front_end"] != "convnet" or shape is None:
         return
     filters, most = network["convnet"]["filters"], min(shape[:2]).bit_length() - 1

@@ -9,6 +9,20 @@ from conftest import filled
 from memrnn.core.tables import TABLES
 from memrnn.figures import predictors, render
 
+CELLS = ("gru", "lstm")
+PROTOCOLS = ("vocu", "decu", "nacu")
+DELAYS = (1, 2, 5, 10, 20, 30, 45, 70, 100, 150, 200, 300, 450, 700, 1000)
+BUDGETS = (300, 1000, 3000, 10000)
+CLASSES = range(10)
+PREDICTORS_AT_0 = [
+    (name, 0) for name in ("centroid_speed", "relaxation_speed", "relaxation_kept", "window_speed", "nominal_accuracy")
+]
+HOLD = {"trained": 120, "control": 115, "centroid": 600, "slow_points": 700}  # delay at which accuracy has halved
+GROWTH = {  # value that grows, and the shares of training at which it does
+    "vocu": ("classes", (2, 3, 4, 5, 6, 7, 8, 9, 10), (0, 8, 16, 26, 36, 48, 62, 78, 98)),
+    "decu": ("current_steps", (6, 8, 10, 12, 14, 16, 18, 20), (0, 20, 30, 40, 50, 60, 70, 80)),
+    "nacu": ("classes", (10,), (0,)),
+}
 SETTINGS = {
     "context": "paper",
     "palette": "colorblind",
@@ -26,21 +40,12 @@ SETTINGS = {
         "relaxation_steps": 1000,
         "noise_steps": 20,
     },
+    "protocols": {
+        "vocu": dict(zip(("values", "starts", "out_of"), (*GROWTH["vocu"][1:], 140), strict=True)),
+        "decu": dict(zip(("values", "starts", "out_of"), (*GROWTH["decu"][1:], 140), strict=True)),
+        "nacu": {"values": (), "starts": (), "out_of": 140},
+    },
     "boundaries": {"vocu": [343, 686, 1114, 1543, 2057, 2657, 3343, 4200], "decu": [857, 1286, 1714, 2143, 2571]},
-}
-CELLS = ("gru", "lstm")
-PROTOCOLS = ("vocu", "decu", "nacu")
-DELAYS = (1, 2, 5, 10, 20, 30, 45, 70, 100, 150, 200, 300, 450, 700, 1000)
-BUDGETS = (300, 1000, 3000, 10000)
-CLASSES = range(10)
-PREDICTORS_AT_0 = [
-    (name, 0) for name in ("centroid_speed", "relaxation_speed", "relaxation_kept", "window_speed", "nominal_accuracy")
-]
-HOLD = {"trained": 120, "control": 115, "centroid": 600, "slow_points": 700}  # delay at which accuracy has halved
-GROWTH = {  # value that grows, and the shares of training at which it does
-    "vocu": ("classes", (2, 3, 4, 5, 6, 7, 8, 9, 10), (0, 8, 16, 26, 36, 48, 62, 78, 98)),
-    "decu": ("current_steps", (6, 8, 10, 12, 14, 16, 18, 20), (0, 20, 30, 40, 50, 60, 70, 80)),
-    "nacu": ("classes", (10,), (0,)),
 }
 
 
@@ -65,7 +70,8 @@ def make_tables(seeds=(0, 1, 2, 3)) -> dict[str, pd.DataFrame]:
                 key | {"label": label, "delay": delay, "accuracy": value}
                 for delay, value in zip(DELAYS, accuracy, strict=True)
             ]
-            rows["scores"].append(key | {"label": label, "extrapolation_score": accuracy[5:].mean(), "learned": learns})
+            score = {"extrapolation_score": accuracy[5:].mean(), "lifetime": hold if learns else 20.0}
+            rows["scores"].append(key | {"label": label, "learned": learns} | score)
             for budget in BUDGETS:
                 speed = 3 / hold / budget**0.3 * np.exp(rng.normal(0, 0.3))
                 rows["slow_points"].append(key | {"label": label, "search_steps": budget, "speed": speed})
@@ -86,8 +92,10 @@ def make_tables(seeds=(0, 1, 2, 3)) -> dict[str, pd.DataFrame]:
     for cell, protocol, budget in itertools.product(CELLS, ("all", *PROTOCOLS), (0, *BUDGETS)):
         rho = np.nan if protocol == "nacu" else -0.7 + 0.1 * rng.normal()
         predictor = "speed" if budget else "centroid_speed"
-        key = {"cell": cell, "curriculum": protocol, "predictor": predictor, "search_steps": budget}
+        key = {"dataset": "digits", "cell": cell, "curriculum": protocol, "predictor": predictor}
+        key["search_steps"] = budget
         interval = {"low": rho - 0.15, "high": rho + 0.2}
+        interval |= {"within_rho": rho / 2, "within_low": rho / 2 - 0.1, "within_high": rho / 2 + 0.1}
         rows["correlation"].append(key | {"target": "extrapolation_score", "rho": rho} | interval)
         # What the figures of the speed and the score must not show.
         rows["correlation"].append(key | {"target": "lifetime", "rho": 0.99, "low": 0.98, "high": 1.0})

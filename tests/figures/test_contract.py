@@ -149,13 +149,13 @@ def test_every_figure_of_a_finished_run_can_be_read(smoke_run):
 
 
 def test_every_figure_has_a_module_and_every_module_is_a_figure_or_shared():
-    modules = {path.stem for path in module_of("trial").parent.glob("*.py")}
+    modules = {path.stem for path in module_of("task").parent.glob("*.py")}
     assert modules == {*FIGURES, "__init__", "render", "style"}
     assert {table for needed in FIGURES.values() for table in needed} <= set(TABLES)
 
 
 def test_refuses_unknown_figures_and_missing_tables(tables):
-    with pytest.raises(ValueError, match=r"no figure named 'trail'; expected one of .*trial, training"):
+    with pytest.raises(ValueError, match=r"no figure named 'trail'; expected one of task, extrapolation"):
         module_of("trail")
     with pytest.raises(ValueError, match="'correlation' needs the tables slow_points, correlation; given: scores"):
         render.draw("correlation", {"scores": tables["scores"]}, SETTINGS)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from memrnn.figures import kinds
+from memrnn.figures import style
 
 from .made import draw, legend_labels, texts
 
@@ -15,7 +15,7 @@ def test_kinds_are_counted_over_the_networks_that_learned(tables, drawn):
     widths = [round(bar.get_width(), 6) for bar in shares.patches[:5]]
     assert widths == [0.3, 0.1, 0.4, 0.1, 0.1]
     assert [bar.get_x() for bar in shares.patches[:5]] == pytest.approx([0, 0.3, 0.4, 0.8, 0.9])
-    assert legend_labels(drawn("kinds"))[:5] == list(kinds.KINDS.values())
+    assert legend_labels(drawn("kinds"))[:5] == list(style.KINDS.values())
     stable = constants.collections[0]
     rows = tables["spectrum"].query("cell == 'gru' and curriculum == 'vocu' and kind == 'stable'")
     assert stable.get_offsets()[:, 0].tolist() == pytest.approx(rows["time_constant"].tolist())

@@ -430,7 +430,7 @@ def test_another_strength_trains_on_again_but_never_trains(finished, edited):
     assert set(found.jobs) == SUMMARIES | ALWAYS | blocks | {"tables", "figure"}
     again = [message for message in found.messages if re.match("Longer delays|Slow points of", message)]
     assert again and all("regularise" in message for message in again)
-    assert "Figure trial" not in found.messages
+    assert "Figure task" not in found.messages
 
 
 def test_another_palette_draws_again_and_nothing_else(finished, edited):
@@ -494,7 +494,7 @@ def test_another_caption_draws_its_figure_again(finished, edited):
     )
     found = plan(finished, *SMOKE)
     assert found.jobs == {"figure": 1, "provenance": 1, "all": 1}
-    assert "Figure trial" in found.messages
+    assert "Figure task" in found.messages
 
 
 def test_an_older_file_with_other_contents_is_seen(finished, edited):
@@ -509,12 +509,12 @@ def test_an_older_file_with_other_contents_is_seen(finished, edited):
 def test_single_targets_do_what_they_lack(finished):
     """What is missing of a target is made; what nobody asked for is not."""
     lost = [
-        finished / "results/smoke" / name for name in ("figures/trial.png", "extrapolate/train/gru-nacu/seeds0-1.csv")
+        finished / "results/smoke" / name for name in ("figures/task.png", "extrapolate/train/gru-nacu/seeds0-1.csv")
     ]
     aside = [path.rename(path.with_suffix(".aside")) for path in lost]
     try:
         assert plan(finished, "train", "slow_points", "regularise", *SMOKE).jobs == {}
-        assert plan(finished, "results/smoke/figures/trial.png", *SMOKE).messages == ["Figure trial"]
+        assert plan(finished, "results/smoke/figures/task.png", *SMOKE).messages == ["Figure task"]
         found = plan(finished, "extrapolate", "figures", *SMOKE)
     finally:
         for path, kept in zip(lost, aside, strict=True):

@@ -35,6 +35,7 @@ rule figure:
             "log_every": config["train"]["log_every"],
             "regularise_steps": config["regularise"]["steps"],
             "spectrum": config["spectrum"],
+            "protocols": {name: config["protocol_settings"][name] for name in config["protocols"]},
             "boundaries": {
                 name: planning.boundaries(config["protocol_settings"][name], config["train"]["steps"])
                 for name in config["protocols"]

@@ -3,7 +3,7 @@
 A figure is a module of this package with the name it has here. It holds two functions:
 
     draw(tables, settings) -> matplotlib Figure
-    caption(tables, settings) -> str, plain text that stands alone
+    caption(tables, settings) -> str, plain text that stands alone; an empty line ends a paragraph
 
 `render` calls them, `style` has what figures share. docs/extending.md shows how to add one.
 """
@@ -11,14 +11,17 @@ A figure is a module of this package with the name it has here. It holds two fun
 from pathlib import Path
 
 FIGURES: dict[str, tuple[str, ...]] = {
-    "trial": ("trial",),
-    "training": ("training",),
-    "extrapolation": ("extrapolation",),
+    # the five that tell the story, in its order
+    "task": ("trial",),
+    "extrapolation": ("extrapolation", "scores"),
     "correlation": ("slow_points", "scores", "correlation"),
+    "states": ("portraits", "formation", "scores"),
+    "regularisation": ("extrapolation", "scores", "slow_points"),
+    # supplements
+    "training": ("training",),
     "budget": ("correlation",),
     "backtrack": ("backtrack", "formation"),
     "formation": ("formation", "confusion_test"),
-    "regularisation": ("extrapolation",),
     "kinds": ("spectrum", "scores"),
     "portraits": ("portraits",),
     "predictors": ("predictors", "predictions"),

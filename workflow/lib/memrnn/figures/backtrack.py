@@ -19,13 +19,15 @@ def draw(tables: Tables, settings: Settings) -> Figure:
         style.ordered(tables["backtrack"]["cell"], style.CELLS),
         style.ordered(tables["backtrack"]["curriculum"], style.PROTOCOLS),
     )
-    colours = style.class_colours(tables["backtrack"]["label"], settings["palette"])
+    colours = style.class_colours(tables["backtrack"]["label"])
     figure, axes = style.panels(max(1, len(cells)), max(1, len(protocols)), 2.2)
+    drawn = []
     for panel, cell, protocol in style.grid(axes, cells, protocols):
         part = table[(table["cell"] == cell) & (table["curriculum"] == protocol)]
         moving = part[part["speed"] > 0].assign(speed=lambda rows: np.log10(rows["speed"]))
         means = 10 ** moving.pivot_table(index="step", columns="label", values="speed", aggfunc="mean")
         own = part.assign(own=part["readout"] == part["label"]).pivot_table(index="step", columns="label", values="own")
+        drawn.append(means)
         for label in means.columns:
             speed, colour = means[label], colours[label]
             panel.plot(speed.index, speed, color=colour, linewidth=0.8, linestyle=(0, (2, 1.5)), alpha=0.7)
@@ -47,6 +49,10 @@ def draw(tables: Tables, settings: Settings) -> Figure:
         style.say(axes[0, 0], "no network was followed back")
     if (table["speed"] > 0).any():  # without a value, a logarithmic axis has no ticks to make
         axes[0, 0].set_yscale("log")
+        # Points of an untrained network can be slower by orders of magnitude, and would take most of the axis.
+        later = np.concatenate([means[means.index > 0].to_numpy().ravel() for means in drawn])
+        if np.isfinite(later).any():
+            axes[0, 0].set_ylim(np.nanmin(later) / 1.3, np.nanmax(later) * 1.3)
     style.label_outer(axes, "training step", "speed (per time step)")
     style.legend(figure, columns=6)
     return figure
@@ -68,6 +74,6 @@ def caption(tables: Tables, settings: Settings) -> str:
     {tables["backtrack"]["step"].nunique()} checkpoints were searched, the last one first. At every other one the
     search starts from the points of the next later one.
     A line is bold where most of these networks read the point out as its class, thin and broken elsewhere. A dot is a
-    single such checkpoint.
+    single such checkpoint. At step 0 networks are untrained, and lines may leave the panel.
     Upright lines stand where the protocol changes the task.
     """

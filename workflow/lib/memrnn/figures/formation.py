@@ -24,7 +24,7 @@ def draw(tables: Tables, settings: Settings) -> Figure:
     table = tables["formation"].query("curriculum == 'vocu'")
     table = table[table["learned"].eq(True)]
     cells = style.ordered(table["cell"], style.CELLS)
-    colours = style.class_colours(tables["formation"]["label"], settings["palette"])
+    colours = style.class_colours(tables["formation"]["label"])
     if not cells:
         figure = Figure(figsize=(style.WIDTH, 2.5), layout="constrained")
         why = "no network learned" if (tables["formation"]["curriculum"] == "vocu").any() else "none was followed back"

@@ -1,19 +1,10 @@
 """What kinds of points slow points are."""
 
 import numpy as np
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from memrnn.figures import style
 from memrnn.figures.style import Settings, Tables
-
-KINDS = {
-    "stable": "stable fixed point",
-    "saddle": "saddle",
-    "ghost": "ghost",
-    "slope": "slope",
-    "undecided": "undecided",
-}
 
 
 def draw(tables: Tables, settings: Settings) -> Figure:
@@ -26,8 +17,7 @@ def draw(tables: Tables, settings: Settings) -> Figure:
     points = tables["spectrum"].query("phase == 'trained'")
     network = ["cell", "curriculum", "seed"]
     points = points.merge(scores[[*network, "label", "learned"]], on=[*network, "label"])
-    kinds = style.looks(KINDS, KINDS, settings["palette"])
-    kinds["undecided"] = kinds["undecided"]._replace(colour=to_rgb(style.QUIET))
+    kinds = style.looks(style.KINDS, style.KINDS, settings["palette"])
     lines = [
         (cell, protocol)
         for cell in style.ordered(points["cell"], style.CELLS)
@@ -47,7 +37,13 @@ def draw(tables: Tables, settings: Settings) -> Figure:
             shares.barh(place, share, left=end, height=0.7, color=look.colour, label=look.label)
             if share > 0.06:
                 shares.text(
-                    end + share / 2, place, str(len(part)), ha="center", va="center", color="white", weight="bold"
+                    end + share / 2,
+                    place,
+                    str(len(part)),
+                    ha="center",
+                    va="center",
+                    weight="bold",
+                    color=style.ink_on(look.colour),
                 )
             end += share
             grows = (part["leading_modulus"] > 1).to_numpy()

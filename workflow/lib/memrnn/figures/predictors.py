@@ -34,11 +34,9 @@ def draw(tables: Tables, settings: Settings) -> Figure:
     predicting lifetimes of left-out networks, and the lifetimes predicted from the speed against those measured."""
     pooled = tables["predictors"].query("curriculum == @POOLED", local_dict={"POOLED": style.POOLED})
     cells = style.ordered(pooled["cell"], style.CELLS)
-    models = [
-        (name, steps)
-        for name in style.ordered(pooled["predictor"], PREDICTORS)
-        for steps in sorted(pooled.loc[pooled["predictor"] == name, "search_steps"].unique())
-    ]
+    # The best first, over cells, by rho with the lifetime; what has no rho comes last, by its gain.
+    means = pooled[pooled["target"] == "lifetime"].groupby(["predictor", "search_steps"])[["rho", "gain"]].mean()
+    models = list(means.sort_values(["rho", "gain"], ascending=False, kind="stable").index)
     places = {model: -place for place, model in enumerate(models)}
     reference = predictor_label("speed", settings["search_steps"])
     pooled = pooled.assign(

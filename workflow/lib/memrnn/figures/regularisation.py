@@ -1,59 +1,164 @@
 """What slowing the points does to a memory."""
 
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from memrnn.core.stats import mean_interval
 from memrnn.figures import style
-from memrnn.figures.style import Settings, Tables
+from memrnn.figures.style import Look, Settings, Tables
 
-PHASES = {
-    "trained": "none (as trained)",
-    "control": "control (penalty 0)",
-    "centroid": "centroids slowed",
-    "slow_points": "slow points slowed",
-}
+CURVES = ("control", "slow_points")  # treatments whose curves are drawn; of the others, the gain
+PANEL = ["cell", "curriculum"]
 
 
 def draw(tables: Tables, settings: Settings) -> Figure:
-    """Accuracy against delay of the networks as trained and after each kind of further training, cell by protocol.
+    """A column per cell and protocol: two curves, and their difference; below, every treatment against the control.
 
-    What is compared are continuations of one network, so a band is the interval of the difference to the control,
-    drawn upon the control's mean: where it does not touch that line, the difference excludes 0.
+    What is compared are two continuations of one network, so every interval is of a paired difference.
     """
-    table = tables["extrapolation"]
+    table, scores = tables["extrapolation"], tables["scores"]
+    measure, score = "informedness" if "informedness" in table else "accuracy", style.score_of(scores)
     further = table[table["phase"] != "trained"]
-    # protocols that were only trained have nothing to compare
-    table = table[table["curriculum"].isin(further["curriculum"])]
-    cells, protocols = style.ordered(table["cell"], style.CELLS), style.ordered(table["curriculum"], style.PROTOCOLS)
-    phases = style.looks(table["phase"], PHASES, settings["palette"])
-    figure, axes = style.panels(max(1, len(cells)), max(1, len(protocols)), 1.9)
-    for panel, cell, protocol in style.grid(axes, cells, protocols):
-        here = table[(table["cell"] == cell) & (table["curriculum"] == protocol)]
-        networks = {phase: style.by_network(part, "delay", "accuracy") for phase, part in here.groupby("phase")}
-        for phase in style.ordered(here["phase"], PHASES):
-            band = None
-            if phase not in ("trained", "control") and "control" in networks:
-                control = networks["control"]
-                found = style.interval((networks[phase] - control).dropna().to_numpy(), settings["confidence"])
-                band = found and tuple(control.mean().to_numpy() + side for side in found)
-            style.curve(panel, networks[phase], phases[phase], band)
-        panel.set_title(style.panel_name(cell, protocol))
-    if further.empty:
-        style.say(axes[0, 0], "no network was trained on")
-    style.delay_panels(axes, table, settings)
+    columns = [
+        (cell, protocol)
+        for cell in style.ordered(further["cell"], style.CELLS)
+        for protocol in style.ordered(further["curriculum"], style.PROTOCOLS)
+        if ((further["cell"] == cell) & (further["curriculum"] == protocol)).any()
+    ]
+    gains = _against_control(scores[scores["learned"]], score, settings)
+    treatments = list(gains.groupby("phase")["value"].mean().sort_values(ascending=False, kind="stable").index)
+    if not columns:
+        figure = style.compose(_message(gains), height=2.5)
+        style.say(figure.subplots(), "no network was trained on")
+        return figure
+
+    tall = 0.6 + 0.5 * max(1, len(treatments))
+    figure = style.compose(_message(gains), height=4.2 + tall)
+    rows = figure.add_gridspec(2, 1, height_ratios=(3.2, tall))
+    axes = rows[0].subgridspec(2, len(columns)).subplots(squeeze=False, sharex=True, sharey="row")
+    for (above, below), (cell, protocol) in zip(axes.T, columns, strict=True):
+        _curves(above, below, table[(table["cell"] == cell) & (table["curriculum"] == protocol)], measure, settings)
+        above.set(title=style.panel_name(cell, protocol), ylim=(-0.05, 1.05))
+        for panel in (above, below):
+            style.delay_axis(panel, table, settings)
+        below.set_xlabel("delay (steps)")
+    axes[0, 0].set_ylabel(measure)
+    axes[1, 0].set_ylabel("gain over control")
+    bottom = rows[1].subgridspec(1, 2).subplots(sharey=True)
+    names = [style.PHASES.get(name, name.replace("_", " ")) for name in treatments]
+    for panel, found, none in zip(bottom, (gains, _speeds(tables, settings)), (0, 1), strict=True):
+        style.forest(panel, _marks(found, treatments, columns, settings["palette"]), names, none)
+    bottom[0].set_xlabel(f"gain in {style.SCORES[score]} over control")
+    bottom[1].set(xscale="log", xlabel="speed of the points, relative to control")
+    style.tick_speeds(bottom[1])
+    for (cell, protocol), mark in _looks(columns, settings["palette"]).items():
+        bottom[0].plot(
+            [], [], color=mark.look.colour, marker=mark.look.marker, linestyle="none",
+            markerfacecolor=mark.look.colour if mark.filled else "white", label=style.panel_name(cell, protocol),
+        )  # fmt: skip
+    for panel, letter in zip((axes[0, 0], axes[1, 0], *bottom), style.LETTERS, strict=False):
+        style.letter(panel, letter)
     style.legend(figure)
     return figure
 
 
+def _curves(above: Axes, below: Axes, table: pd.DataFrame, measure: str, settings: Settings) -> None:
+    """Control and slowed points of one cell and protocol, and the difference of each pair."""
+    looks = style.looks(table["phase"], style.PHASES, settings["palette"])
+    networks = {phase: style.by_network(part, "delay", measure) for phase, part in table.groupby("phase")}
+    drawn = [phase for phase in CURVES if phase in networks]
+    for phase in drawn:
+        style.curve(above, networks[phase], looks[phase], None)
+    if len(drawn) == len(CURVES):
+        gain = (networks["slow_points"] - networks["control"]).dropna()
+        band = style.interval(gain.to_numpy(), settings["confidence"])
+        style.curve(below, gain, looks["slow_points"], band, bounds=(-1, 1))
+    below.axhline(0, color=style.QUIET, linewidth=0.8, zorder=0.5)
+
+
+def _against_control(table: pd.DataFrame, column: str, settings: Settings) -> pd.DataFrame:
+    """Mean difference of every treatment to its control, with interval, per cell and protocol."""
+    networks = table.groupby([*PANEL, "seed", "phase"])[column].mean().unstack("phase")
+    treatments = [phase for phase in networks if phase not in ("trained", "control")]
+    rows = []
+    for (cell, protocol), part in networks.groupby(PANEL):
+        for phase in treatments if "control" in networks else ():
+            values = (part[phase] - part["control"]).dropna().to_numpy()
+            rows.append((cell, protocol, phase, *mean_interval(values, settings["confidence"]), len(values)))
+    rows = [row for row in rows if row[-1]]
+    return pd.DataFrame(rows, columns=[*PANEL, "phase", "value", "low", "high", "networks"])
+
+
+def _speeds(tables: Tables, settings: Settings) -> pd.DataFrame:
+    """The same of the geometric mean speed of a network's slow points, as a ratio."""
+    points = tables["slow_points"]
+    points = points[(points["search_steps"] == settings["search_steps"]) & (points["speed"] > 0)]
+    learned = tables["scores"].loc[tables["scores"]["learned"], [*PANEL, "seed", "phase"]].drop_duplicates()
+    points = points.merge(learned).assign(speed=lambda rows: np.log10(rows["speed"]))
+    found = _against_control(points, "speed", settings)
+    return found.assign(**{name: 10 ** found[name] for name in ("value", "low", "high")})
+
+
+def _marks(found: pd.DataFrame, treatments: list[str], columns: list[tuple[str, str]], palette: str) -> pd.DataFrame:
+    """Rows of `style.forest`: a place per treatment, around it a mark per cell and protocol."""
+    looks = _looks(columns, palette)
+    spread = dict(zip(columns, np.linspace(-0.3, 0.3, len(columns)) if len(columns) > 1 else [0], strict=True))
+    found = found[found["phase"].isin(treatments)]
+    keys = list(found[PANEL].itertuples(index=False, name=None))
+    return found.assign(
+        place=[treatments.index(phase) + spread[key] for phase, key in zip(found["phase"], keys, strict=True)],
+        look=[looks[key].look for key in keys],
+        filled=[looks[key].filled for key in keys],
+    )
+
+
+class Mark(NamedTuple):
+    """Colour and shape of a protocol, filled for the first cell and open for the others."""
+
+    look: Look
+    filled: bool
+
+
+def _looks(columns: list[tuple[str, str]], palette: str) -> dict[tuple[str, str], Mark]:
+    looks = style.looks((protocol for _, protocol in columns), style.PROTOCOLS, palette)
+    return {(cell, protocol): Mark(looks[protocol], cell == columns[0][0]) for cell, protocol in columns}
+
+
+def _message(gains: pd.DataFrame) -> str:
+    """In how many panels slowing the points lengthens memory."""
+    rows = gains[gains["phase"] == "slow_points"].dropna(subset="low")
+    if rows.empty:
+        return "Does slowing the points lengthen memory? Too few networks to tell"
+    gained, lost = int((rows["low"] > 0).sum()), int((rows["high"] < 0).sum())
+    shorter = f" and shortens it in {lost}" if lost else ""
+    return (
+        f"Slowing the points lengthens memory in {gained} of {len(rows)} cases{shorter} "
+        f"(mean gain {rows['value'].mean():.2f})"
+    )
+
+
 def caption(tables: Tables, settings: Settings) -> str:
     table = tables["extrapolation"]
+    further = table[table["phase"] != "trained"]
+    if further.empty:
+        return "What slowing the points does to a memory. In this run 0 networks were trained further."
+    steps = settings["search_steps"]
     return f"""
-    What slowing the points does to a memory: accuracy on held-out images against the delay.
-    Trained networks were trained {settings["regularise_steps"]} steps further. A penalty on speed acted at their slow
-    points or at their centroids, where the search for those points starts; the control had no penalty.
-    {style.delays_of(table, settings)}
-    Thick lines are means over {style.networks_of(table[table["phase"] != "trained"])} a panel.
-    Thin lines are single networks.
-    Each network is compared with its own control. A band is the {style.percent(settings)} interval of the mean
-    difference to the control, drawn around the control's mean plus that difference. Where a band does not touch the
-    control's line, the interval excludes 0.
+    What slowing the points does to a memory. Trained networks were trained {settings["regularise_steps"]} steps
+    further, with a penalty on speed at their slow points or with another treatment; the control had no penalty. There
+    are {style.networks_of(further)} per cell and protocol.
+
+    A: held-out images, mean over networks (thick) and single networks (thin). {style.delays_of(settings)}
+
+    B: each network less its own control (thin), their mean (thick) and its {style.percent(settings)} interval.
+
+    C: the same difference in the score, for every treatment, of networks that learned the task.
+    {style.score_text(style.score_of(tables["scores"]), settings)} Bars are {style.percent(settings)} intervals.
+
+    D: the noise-free speed of the slow points, searched anew for {steps} steps in each network: geometric mean over
+    classes, divided by that of the control. A ratio below 1 is slower.
     """

@@ -23,9 +23,9 @@ def draw(name: str, tables: Tables, settings: Settings) -> Figure:
         tables: the tables that `FIGURES` names for it.
         settings: context and palette (names of seaborn's), search_steps (budget at which the claims are judged),
             max_delay (T_max, time steps), min_delay (delta, time steps), confidence (of the intervals over networks,
-            as a share), boundaries (of each protocol, the training steps at which it changes the task), log_every
-            (steps of training between rows of its log), regularise_steps (steps of further training) and spectrum
-            (that section of the configuration).
+            as a share), protocols (of each, its values, starts and out_of, as configured), boundaries (of each
+            protocol, the training steps at which it changes the task), log_every (steps of training between rows of its
+            log), regularise_steps (steps of further training) and spectrum (that section of the configuration).
     Raises:
         ValueError: no such figure, or a table it needs was not given.
     """
@@ -33,8 +33,10 @@ def draw(name: str, tables: Tables, settings: Settings) -> Figure:
     base = seaborn.axes_style("ticks") | seaborn.plotting_context(settings["context"])
     with rc_context(base | {"axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": "medium"}):
         figure = module.draw(tables, settings)
-        # Ticks are made when first needed: make them, and settle the layout, while the style is in force.
+        # Ticks are made when first needed: make them, and settle the layout, while the style is in force. Settled once
+        # more, it would come out a little different.
         figure.draw_without_rendering()
+        figure.set_layout_engine("none")
     return figure
 
 

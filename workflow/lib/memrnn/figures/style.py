@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import wrap
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from memrnn.core.stats import mean_interval
 from memrnn.models.cells import TITLES as CELLS
@@ -19,6 +21,28 @@ Tables = Mapping[str, pd.DataFrame]  # by name
 Settings = Mapping[str, Any]  # see render.draw
 
 PROTOCOLS = {"vocu": "VoCu", "decu": "DeCu", "nacu": "NaCu", "recu": "ReCu"}
+# What networks were trained on with, after they were trained.
+PHASES = {
+    "slow_points": "slow points slowed",
+    "control": "control (no penalty)",
+    "centroid": "centroids slowed",
+    "trained": "as trained",
+}
+KINDS = {
+    "stable": "stable fixed point",
+    "saddle": "saddle",
+    "ghost": "ghost",
+    "slope": "slope",
+    "undecided": "undecided",
+}
+# One meaning per colour, in all figures: a place in the palette, or a grey. Classes have a ramp of their own.
+COLOURS: dict[str, int | str] = {
+    "vocu": 0, "decu": 1, "nacu": 2, "recu": 5,
+    "slow_points": 3, "centroid": 4, "control": "black", "trained": "0.6",
+    "stable": "0.05", "saddle": "0.3", "ghost": "0.5", "slope": "0.68", "undecided": "0.82",
+}  # fmt: skip
+CLASSES = "viridis"
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 POOLED = "all"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1, 1)), (0, (8, 2)))
@@ -47,19 +71,132 @@ def panel_name(cell: str, protocol: str) -> str:
 
 
 def looks(values: Iterable[str], names: Mapping[str, str], palette: str) -> dict[str, Look]:
-    """Look of each value; a value in `names` has the same one whichever others are present."""
+    """Look of each value; one that is in `COLOURS` has the same colour in every figure."""
     order = ordered([*names, *values], names)
-    colours = seaborn.color_palette(palette, len(order))
+    found = seaborn.color_palette(palette, len(order) + 10)
+    places = [COLOURS.get(value, at + 2) for at, value in enumerate(order)]
     return {
-        value: Look(names.get(value, value), colours[at], MARKERS[at % len(MARKERS)], LINES[at % len(LINES)])
-        for at, value in enumerate(order)
+        value: Look(
+            names.get(value, value.replace("_", " ")),
+            found[place] if isinstance(place, int) else to_rgb(place),
+            MARKERS[at % len(MARKERS)],
+            LINES[at % len(LINES)],
+        )
+        for at, (value, place) in enumerate(zip(order, places, strict=True))
     }
+
+
+def class_colours(labels: Iterable[int]) -> dict[int, Any]:
+    """A colour per class, from dark to light in their order, which is that in which VoCu introduces them."""
+    order = sorted(set(labels))
+    ramp = seaborn.color_palette(CLASSES, as_cmap=True)
+    return {label: ramp(0.92 * at / max(1, len(order) - 1))[:3] for at, label in enumerate(order)}
+
+
+def ink_on(colour: Any) -> str:
+    """Colour of a text that can be read on a colour."""
+    return "black" if np.dot(to_rgb(colour), (0.3, 0.59, 0.11)) > 0.55 else "white"
 
 
 def panels(rows: int, columns: int, height: float) -> tuple[Figure, np.ndarray]:
     """Figure of the standard width with (rows, columns) panels, each row `height` inches, sharing both axes."""
     figure = Figure(figsize=(WIDTH, rows * height + 0.6), layout="constrained")
     return figure, figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+
+
+def compose(message: str, width: float = WIDTH, height: float = 4.0) -> Figure:
+    """An empty figure of several panels under what they show together.
+
+    Args:
+        message: one sentence, broken into lines that fit.
+        width, height: inches.
+    """
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.suptitle("\n".join(wrap(message, 92)), x=0.01, ha="left", weight="bold", fontsize="medium")
+    return figure
+
+
+def letter(axes: Axes, text: str) -> None:
+    """Name a panel by a letter, left of its title."""
+    axes.annotate(
+        text, (0, 1), xycoords="axes fraction", xytext=(-14, 7), textcoords="offset points", weight="bold",
+        ha="right", va="baseline", fontsize="large",
+    )  # fmt: skip
+
+
+def name_lines(axes: Axes, lines: Sequence[tuple[Look, np.ndarray, np.ndarray]]) -> None:
+    """Write the name of each line beside it, where it is furthest from the others.
+
+    Args:
+        lines: look, x and y, of the same points each.
+    """
+    if not lines:
+        return
+    heights = np.array([y for _, _, y in lines])  # (lines, points)
+    inner = slice(1, -1) if heights.shape[1] > 2 else slice(None)
+    for at, (look, x, y) in enumerate(lines):
+        others = np.delete(heights, at, axis=0)
+        apart = np.abs(others - y).min(axis=0)[inner] if len(others) else np.zeros(len(y[inner]))
+        place = int(np.argmax(apart)) + (inner.start or 0)
+        above = not len(others) or y[place] > others[:, place].mean() or y[place] < 0.1
+        axes.annotate(
+            look.label, (x[place], y[place]), xytext=(3, 5) if above else (-3, -5), textcoords="offset points",
+            ha="left" if above else "right", va="bottom" if above else "top", color=look.colour, weight="bold",
+            zorder=5,
+        )  # fmt: skip
+
+
+def place_labels(axes: Axes, points: np.ndarray, gap: float) -> np.ndarray:
+    """Places near points at which labels do not overlap, for the axes' limits as they are.
+
+    Args:
+        points: (points, 2), in data coordinates.
+        gap: least distance of two labels, in points of 1/72 inch.
+    Returns:
+        (points, 2), offsets from the points, in points of 1/72 inch.
+    """
+    box = axes.get_window_extent()
+    scale = 72 / axes.figure.dpi
+    start = axes.transData.transform(points) * scale
+    low, high = np.array([box.x0, box.y0]) * scale + gap / 2, np.array([box.x1, box.y1]) * scale - gap / 2
+    places = start + 1e-3 * np.column_stack([np.cos(np.arange(len(points))), np.sin(np.arange(len(points)))])
+    for _ in range(300):
+        between = places[:, None] - places  # (points, points, 2)
+        distance = np.linalg.norm(between, axis=-1) + np.eye(len(points)) * 10 * gap
+        push = np.clip(gap - distance, 0, None) / 2
+        places = places + (between / distance[..., None] * push[..., None]).sum(axis=1)
+        places = np.clip(places, low, high)
+        if not push.any():
+            break
+    return places - start
+
+
+def forest(axes: Axes, rows: pd.DataFrame, labels: Sequence[str], zero: float = 0.0) -> None:
+    """Values with their intervals, lying, the first row on top.
+
+    Args:
+        rows: place (0 is the first label's), value, low, high, look and filled (the mark, or open) of each.
+        labels: of places 0, 1, ...
+        zero: where there is no effect.
+    """
+    axes.axvline(zero, color=QUIET, linewidth=0.8, zorder=0.5)
+    for row in rows.itertuples():
+        if np.isnan(row.value):
+            axes.text(
+                0.98, row.place, "not computed", transform=axes.get_yaxis_transform(), ha="right", va="center",
+                color=QUIET,
+            )  # fmt: skip
+            continue
+        if np.isfinite(row.low + row.high):
+            axes.plot([row.low, row.high], [row.place] * 2, color=row.look.colour, linewidth=1.3)
+        axes.plot(
+            row.value, row.place, marker=row.look.marker, color=row.look.colour, markersize=5, linestyle="none",
+            markerfacecolor=row.look.colour if row.filled else "white",
+        )  # fmt: skip
+    axes.set(yticks=range(len(labels)), yticklabels=labels, ylim=(max(1, len(labels)) - 0.4, -0.6))
+    axes.tick_params(axis="y", length=0)
+    if rows.empty:
+        say(axes, "not computed:\ntoo few networks")
 
 
 def say(axes: Axes, text: str) -> None:
@@ -107,8 +244,14 @@ def by_network(frame: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
     return frame.pivot_table(index="seed", columns=x, values=y).dropna()
 
 
-def curve(axes: Axes, networks: pd.DataFrame, look: Look, band: tuple[np.ndarray, np.ndarray] | None) -> None:
-    """Mean over networks with a band around it, within [0, 1], and a thin line per network where there are several.
+def curve(
+    axes: Axes,
+    networks: pd.DataFrame,
+    look: Look,
+    band: tuple[np.ndarray, np.ndarray] | None,
+    bounds: tuple[float, float] = (0, 1),
+) -> None:
+    """Mean over networks with a band around it, within bounds, and a thin line per network where there are several.
 
     Args:
         networks: of `by_network`.
@@ -120,7 +263,7 @@ def curve(axes: Axes, networks: pd.DataFrame, look: Look, band: tuple[np.ndarray
     if len(values) > 1:
         axes.plot(points, values.T, color=look.colour, linewidth=0.5, alpha=0.4)
     if band:
-        axes.fill_between(points, *np.clip(band, 0, 1), color=look.colour, alpha=0.2, linewidth=0)
+        axes.fill_between(points, *np.clip(band, *bounds), color=look.colour, alpha=0.2, linewidth=0)
     axes.plot(points, values.mean(axis=0), color=look.colour, linewidth=1.6, linestyle=look.line, label=look.label)
 
 
@@ -139,20 +282,16 @@ def label_outer(axes: np.ndarray, x: str, y: str) -> None:
         panel.set_ylabel(y)
 
 
-def delay_panels(axes: np.ndarray, table: pd.DataFrame, settings: Settings) -> None:
-    """Scales, labels, and the lines of T_max and of chance of panels that show accuracy against delay."""
-    label_outer(axes, "delay (time steps)", "accuracy")
-    for panel in axes.flat:
-        panel.set(xscale="log", ylim=(-0.03, 1.03))
-        panel.xaxis.set_major_formatter("{x:g}")
-        panel.axvline(
-            settings["max_delay"], color=QUIET, linewidth=0.9, linestyle=(0, (5, 2)), zorder=0.5,
-            label=f"$T_{{max}}$ = {settings['max_delay']}",
-        )  # fmt: skip
-        if not table.empty:
-            panel.set_xlim(table["delay"].min() * 0.85, table["delay"].max() * 1.18)
-            chance = 1 / table["label"].nunique()
-            panel.axhline(chance, color=QUIET, linewidth=0.9, linestyle=":", zorder=0.5, label=f"chance, {chance:.2g}")
+def delay_axis(axes: Axes, table: pd.DataFrame, settings: Settings) -> None:
+    """A logarithmic axis of delays, on which those of training are shaded."""
+    axes.set(xscale="log", xlim=(table["delay"].min() * 0.85, table["delay"].max() * 1.18))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.axvspan(*trained_delays(settings), color=QUIET, alpha=0.15, linewidth=0, zorder=0)
+
+
+def trained_delays(settings: Settings) -> tuple[int, int]:
+    """Shortest and longest delay in training, in noise frames between stimulus and trigger."""
+    return settings["min_delay"] - 1, settings["max_delay"] - 2
 
 
 def count(number: int, noun: str, rest: str) -> str:
@@ -165,18 +304,14 @@ def short(number: int) -> str:
     return f"{number / 1000:g}k" if number >= 1000 else f"{number:g}"
 
 
-def class_colours(labels: Iterable[int], palette: str) -> dict[int, Any]:
-    """A colour per class, the same in every figure of a run: of the palette, or of hues where it has too few."""
-    order = sorted(set(labels))
-    return dict(zip(order, seaborn.color_palette(palette if len(order) <= 10 else "husl", len(order)), strict=True))
-
-
 def tick_speeds(panel: Axes) -> None:
     """Ticks of a logarithmic x axis that are as many as there is room for, whatever span it has."""
     low, high = panel.get_xlim()
-    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 100 else (1,)))
+    span = high / low
+    subs = (1, 2, 5) if span < 15 else (1, 3) if span < 100 else (1,)
+    panel.xaxis.set_major_locator(MaxNLocator(3) if span < 3 else LogLocator(subs=subs))
     panel.xaxis.set_minor_formatter(NullFormatter())
-    if high / low < 100:
+    if span < 100:
         panel.xaxis.set_major_formatter("{x:g}")
 
 
@@ -214,16 +349,32 @@ def bands_of(table: pd.DataFrame, settings: Settings) -> str:
     )
 
 
-def delays_of(table: pd.DataFrame, settings: Settings) -> str:
-    """What delays, T_max and chance are, and why accuracy may dip at short delays."""
-    shortest = settings["min_delay"] - 1
-    dips = (
-        f" In training at least {shortest} noise frames lie between stimulus and response, so accuracy may dip at "
-        "shorter delays."
-    )
+def delays_of(settings: Settings) -> str:
+    """What a delay is, and which are those of training."""
+    low, high = trained_delays(settings)
     return (
-        "The delay is the number of noise frames between stimulus and trigger. In training it was at most "
-        f"T_max = {settings['max_delay']} (upright line). The dotted line is chance: a class drawn at random."
-        + dips
-        * bool((table["delay"] < shortest).any())
+        "The delay is the number of noise frames between stimulus and trigger. Those of training, "
+        f"{low} to {high}, are shaded."
     )
+
+
+# ----------------------------------------------------------------------------------------- what several figures compute
+
+# How well a class is remembered at a delay, and the mean of that over the delays longer than T_max. Accuracy flatters a
+# class that is the answer to everything; informedness does not. Tables of older runs lack the latter.
+MEASURES = {"accuracy": "extrapolation_score", "informedness": "memory_score"}
+SCORES = {"extrapolation_score": "extrapolation score", "memory_score": "memory score"}
+
+
+def score_of(scores: pd.DataFrame) -> str:
+    """Column of a table of scores that tells best how long classes are remembered."""
+    return "memory_score" if "memory_score" in scores else "extrapolation_score"
+
+
+def score_text(score: str, settings: Settings) -> str:
+    """What a score is, for captions."""
+    what = {
+        "extrapolation_score": "mean accuracy",
+        "memory_score": "mean informedness (the share of a class's trials answered with it, less that of other trials)",
+    }[score]
+    return f"The {SCORES[score]} of a class is its {what} at delays longer than T_max = {settings['max_delay']}."

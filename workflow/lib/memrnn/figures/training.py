@@ -1,7 +1,6 @@
 """Accuracy while networks are trained."""
 
 import pandas as pd
-import seaborn
 from matplotlib.figure import Figure
 
 from memrnn.figures import style
@@ -18,10 +17,9 @@ def draw(tables: Tables, settings: Settings) -> Figure:
     """
     table = tables["training"].query("phase == 'trained'")
     cells, protocols = style.ordered(table["cell"], style.CELLS), style.ordered(table["curriculum"], style.PROTOCOLS)
-    colours = seaborn.color_palette(settings["palette"])
     measures = {
-        "response_accuracy": style.Look("at the response (class)", colours[0], "o", "-"),
-        "null_accuracy": style.Look("at all other steps (null)", colours[1], "s", (0, (3, 1))),
+        "response_accuracy": style.Look("at the response (class)", "black", "o", "-"),
+        "null_accuracy": style.Look("at all other steps (null)", "0.55", "s", (0, (3, 1))),
     }
     figure, axes = style.panels(len(cells), len(protocols), 1.55)
     for panel, cell, protocol in style.grid(axes, cells, protocols):

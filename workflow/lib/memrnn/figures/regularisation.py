@@ -36,7 +36,7 @@ def draw(tables: Tables, settings: Settings) -> Figure:
         style.say(figure.subplots(), "no network was trained on")
         return figure
 
-    tall = 0.6 + 0.5 * max(1, len(treatments))
+    tall = 0.6 + 0.5 * max(2, len(treatments))
     figure = style.compose(_message(gains), height=4.2 + tall)
     rows = figure.add_gridspec(2, 1, height_ratios=(3.2, tall))
     axes = rows[0].subgridspec(2, len(columns)).subplots(squeeze=False, sharex=True, sharey="row")
@@ -46,6 +46,8 @@ def draw(tables: Tables, settings: Settings) -> Figure:
         for panel in (above, below):
             style.delay_axis(panel, table, settings)
         below.set_xlabel("delay (steps)")
+    low, high = axes[1, 0].get_ylim()
+    axes[1, 0].set_ylim(min(low, -0.05), max(high, 0.05))
     axes[0, 0].set_ylabel(measure)
     axes[1, 0].set_ylabel("gain over control")
     bottom = rows[1].subgridspec(1, 2).subplots(sharey=True)

@@ -94,6 +94,7 @@ def _formation(axes: Axes, table: pd.DataFrame, settings: Settings) -> None:
             )  # fmt: skip
     if table.empty:
         style.say(axes, "no network was followed back,\nor none learned")
+        axes.set(xticks=[], yticks=[])
     axes.locator_params(nbins=5, integer=True)
 
 

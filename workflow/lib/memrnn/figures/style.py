@@ -138,6 +138,8 @@ def name_lines(axes: Axes, lines: Sequence[tuple[Look, np.ndarray, np.ndarray]])
         others = np.delete(heights, at, axis=0)
         apart = np.abs(others - y).min(axis=0)[inner] if len(others) else np.zeros(len(y[inner]))
         place = int(np.argmax(apart)) + (inner.start or 0)
+        if apart.max() < 0.05:  # lines that lie on each other are named one after the other
+            place = len(y) * (at + 1) // (len(lines) + 1)
         above = not len(others) or y[place] > others[:, place].mean() or y[place] < 0.1
         axes.annotate(
             look.label, (x[place], y[place]), xytext=(3, 5) if above else (-3, -5), textcoords="offset points",

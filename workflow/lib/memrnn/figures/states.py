@@ -95,7 +95,8 @@ def _formation(axes: Axes, table: pd.DataFrame, settings: Settings) -> None:
     if table.empty:
         style.say(axes, "no network was followed back,\nor none learned")
         axes.set(xticks=[], yticks=[])
-    axes.locator_params(nbins=5, integer=True)
+    else:
+        axes.locator_params(nbins=5, integer=True)
 
 
 def caption(tables: Tables, settings: Settings) -> str:

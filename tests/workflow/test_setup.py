@@ -1,5 +1,6 @@
 """The set-up around the science: lint, pinned versions, the two commands, and what a source file may not hold."""
 
+import itertools
 import os
 import re
 import shutil
@@ -13,6 +14,9 @@ import yaml
 from conftest import copy_workflow, snakemake
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from PIL import Image
+
+from memrnn.data import images
 
 ROOT = Path(__file__).resolve().parents[2]
 TORCH = "2.13.0"
@@ -339,6 +343,22 @@ memory:
   backtrack: {protocols: []}
   regularise: {protocols: []}
 """
+
+
+def test_images_of_ones_own_may_have_names_that_look_like_something_else(tmp_path: Path) -> None:
+    clone = copy_workflow(tmp_path / "clone")
+    for number, (split, name) in enumerate(itertools.product(("train", "test"), ("007", "NA", '{a}, "b" é'))):
+        for k in range(2):
+            image = tmp_path / "{NA}" / split / name / f"scan{{{k}}}.png"
+            image.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (2, 1), 10 * number + k).save(image)
+    settings = {"run": "007", "dataset": {"source": "folder", "folder": str(tmp_path / "{NA}")}, "protocols": ["nacu"]}
+    nobody = {"backtrack": {"protocols": []}, "regularise": {"protocols": []}}
+    (clone / "own.yaml").write_text(yaml.safe_dump(settings | nobody))
+    done = snakemake(clone, "dataset", "--cores", "1", "--configfile", "own.yaml")
+    assert done.returncode == 0, done.stdout
+    made = images.load(clone / "results/007/dataset/folder.safetensors")
+    assert (made.name, made.classes) == ("{NA}", ("007", "NA", '{a}, "b" é'))
 
 
 def test_another_workflow_may_use_this_one_as_a_module(tmp_path: Path) -> None:

@@ -19,18 +19,7 @@ from memrnn.data.downloads import COLLECTIONS, RecordCollection, given
 
 SPLITS = ("train", "test")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
-NOTES = (
-    ".txt",
-    ".md",
-    ".csv",
-    ".json",
-    ".xml",
-    ".yaml",
-    ".html",
-    ".pdf",
-    ".db",
-    ".ini",
-)  # lie beside images, as a rule
+NOTES = (".txt", ".md", ".csv", ".json", ".xml", ".yaml", ".html", ".pdf", ".db", ".ini")  # are not counted
 KNOWN = IMAGE_SUFFIXES + NOTES
 # Names that neither a line of a log nor a table could hold; those that are no UTF-8 come as surrogates.
 UNFIT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")

@@ -133,7 +133,7 @@ equivalence: setup
 lock:
 	rm -rf $(VENV)-lock
 	$(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install --quiet --no-compile --disable-pip-version-check '.[dev]'
+	$(VENV)-lock/bin/python -m pip install --quiet --no-compile --disable-pip-version-check '.[workflow,dev]'
 	{ echo "# Exact versions for Python 3.11 to 3.13; made from pyproject.toml by: make lock"; \
 	  $(VENV)-lock/bin/python -m pip freeze --exclude memrnn | sed 's/+[a-z0-9.]*$$//' \
 	  | grep -v -E '^(nvidia-|cuda-|triton)'; } > requirements.lock.new

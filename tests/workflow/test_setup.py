@@ -53,6 +53,11 @@ def requirements(extra: str | None = None) -> dict[str, Requirement]:
     return {canonicalize_name(requirement.name): requirement for requirement in map(Requirement, lines)}
 
 
+def of_workflow() -> dict[str, Requirement]:
+    """What the workflow needs at run time: what the library does, and what comes on top."""
+    return requirements() | requirements("workflow")
+
+
 def locked(file: str = "requirements.lock") -> dict[str, str]:
     """The versions of a lock by canonical name; every line must be one exact version, or name the lock it adds to."""
     versions = {}
@@ -115,7 +120,7 @@ def test_snakemake_lint_finds_nothing_with_the_default_profile() -> None:
 
 def test_lock_holds_every_direct_dependency_within_its_range() -> None:
     versions = locked()
-    for name, requirement in (requirements() | requirements("dev")).items():
+    for name, requirement in (of_workflow() | requirements("dev") | requirements("plot")).items():
         assert name in versions, f"{name} is missing in requirements.lock; write it anew with: make lock"
         assert requirement.specifier.contains(versions[name]), f"locked {name} {versions[name]} is not {requirement}"
 
@@ -132,12 +137,13 @@ def test_what_clusters_need_is_locked_apart() -> None:
 
 def test_conda_environment_equals_the_lock() -> None:
     versions = locked()
-    expected = {name: f"={versions[name]}" for name in requirements() if name != "snakemake"}
+    expected = {name: f"={versions[name]}" for name in of_workflow() if name != "snakemake"}
     assert conda() == expected
 
 
 def test_torch_is_pinned_everywhere() -> None:
-    assert str(requirements()["torch"].specifier) == f"=={TORCH}"
+    assert str(of_workflow()["torch"].specifier) == f"=={TORCH}"
+    assert requirements()["torch"].specifier.contains(TORCH)
     assert locked()["torch"] == TORCH
     assert conda()["torch"] == f"={TORCH}"
 
@@ -155,7 +161,7 @@ def test_imports_are_the_direct_dependencies() -> None:
     pattern = re.compile(r"^\s*(?:import|from) (\w+)", re.MULTILINE)
     imported = {name for path in sources for name in pattern.findall(path.read_text())}
     third_party = imported - set(sys.stdlib_module_names) - {"memrnn", "snakemake"}
-    assert third_party == {IMPORT_NAMES.get(name, name) for name in requirements() if name != "snakemake"}
+    assert third_party == {IMPORT_NAMES.get(name, name) for name in of_workflow() if name != "snakemake"}
 
 
 def test_ci_runs_all_tests_and_fails_with_them(tmp_path: Path) -> None:

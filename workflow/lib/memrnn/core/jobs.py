@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
-import fcntl
 import hashlib
 import logging
 import os
@@ -122,6 +121,8 @@ _claimed: dict[str, TextIO] = {}  # open until this process ends, which releases
 
 def _claim(path: str, logger: logging.Logger) -> None:
     """Lock a file for this process; at its end the file is removed, or left without a lock where it was killed."""
+    import fcntl  # Windows has none, where the library works and the workflow does not
+
     while path not in _claimed:
         file = open(path, "a+")  # noqa: SIM115 (closed by the end of the process)
         try:

@@ -169,8 +169,8 @@ TABLES: dict[str, Table] = {
             "slow_modulus": number("1", "modulus of the eigenvalue nearest the unit circle"),
             "unstable": integer("eigenvalues", "outside the unit circle"),
             "near_unit": number("share", "eigenvalues whose modulus is within `spectrum.near_unit` of 1"),
-            "kind": text("`stable`, `saddle`, `ghost`, `slope` or `undecided` (docs/slow_points.md)"),
-            "kind_reason": text("how the kind was told (docs/slow_points.md)"),
+            "kind": text("`stable`, `saddle`, `ghost`, `slope` or `undecided` (docs/method.md)"),
+            "kind_reason": text("how the kind was told (docs/method.md)"),
             "newton_speed": number(SPEED, "speed where Newton's steps ended"),
             "newton_distance": number(DISTANCE, "from the point to where Newton's steps ended"),
             "newton_readout": integer("class", "the same as `readout`, of where Newton's steps ended"),
@@ -257,7 +257,7 @@ TABLES: dict[str, Table] = {
         (*PANEL, "predictor", "search_steps", "target"),
         POOLED
         | {
-            "predictor": text("what may tell how long a memory lasts (docs/slow_points.md)"),
+            "predictor": text("what may tell how long a memory lasts (docs/method.md)"),
             "search_steps": integer(SEARCH, "budget of its points; 0 for what needs no search"),
             "target": text("`extrapolation_score` or `lifetime`"),
         }

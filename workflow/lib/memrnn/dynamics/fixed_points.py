@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -221,6 +222,7 @@ class FixedPoints:
             plane.legend(fontsize="small", frameon=False)
         if path is not None:
             figure.savefig(path, dpi=150)
+        figure._repr_png_ = lambda: _png(figure)  # for notebooks, which show other figures only if pyplot made them
         return figure
 
     def _flatten(self, state: Tensor | State) -> np.ndarray:
@@ -234,3 +236,9 @@ class FixedPoints:
                 "have. Give them as the map takes its state, all parts and layers, as visited_states returns them."
             )
         return flat.numpy()
+
+
+def _png(figure: Figure) -> bytes:
+    with io.BytesIO() as file:
+        figure.savefig(file, format="png", dpi=100)
+        return file.getvalue()

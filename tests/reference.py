@@ -70,8 +70,8 @@ def plain_speed(cell: str, weights: dict[str, np.ndarray], state: list[np.ndarra
 
 def slowing(networks: Networks, images: ImageSet, points: State, *strengths: float, draws: int = 2) -> Penalty:
     """The penalty on the speed at points, for as many modes of the networks as there are strengths."""
-    known = Known(networks, images, points, points, relaxed_steps=1)
-    speed = {"penalty": "speed", "at": "points", "noise_draws": draws}
+    known = Known(networks, images, points, points, relaxed_steps=1, latest_image=1)
+    speed = {"penalty": "speed", "part": "all", "at": "points", "noise_draws": draws}
     return penalty_of_modes({str(n): speed | {"strength": each} for n, each in enumerate(strengths)}, known)
 
 

@@ -323,9 +323,9 @@ def test_adam_moves_effective_filters_at_the_published_rate(images, regularised)
     assert moved.abs().median().item() == pytest.approx(rate, rel=1e-2)
 
 
-def speed_at(networks: Networks, images: ImageSet, points: State) -> Tensor:
+def speed_at(networks: Networks, images: ImageSet, points: State, part: str = "all") -> Tensor:
     """The penalty on the speed, (networks,)."""
-    penalty = PENALTIES["speed"](Known(networks, images, points, points, 1), at="points", noise_draws=2)
+    penalty = PENALTIES["speed"](Known(networks, images, points, points, 1, 1), part=part, at="points", noise_draws=2)
     return penalty(networks, None, None, [streams.generator(seed, "p") for seed in networks.seeds])
 
 
@@ -345,6 +345,26 @@ def test_the_penalty_reaches_the_front_end_and_is_the_mean_over_its_noise(images
         h = points[0][network : network + 1].repeat_interleave(2, 1)
         (after,) = one.step((h,), x.unsqueeze(0))
         assert found[network].item() == pytest.approx((after - h).square().sum().item(), rel=1e-10)
+
+
+def test_the_parts_of_the_penalty_behind_a_front_end(images):
+    """The noise-free part is the speed under the mean of the features of noise, not of the mean frame."""
+    networks = networks_of(scale=2.0).to(torch.float64)
+    points = (random(2, CLASSES, UNITS).double() / 3,)
+    found = {part: speed_at(networks, images, points, part) for part in ("all", "noise_free", "noise_gain")}
+    assert all((each > 0).all() for each in found.values())
+    noise = torch.stack(
+        [
+            torch.empty(CLASSES * 2, PIXELS, dtype=torch.float64).normal_(
+                MEAN, STD, generator=streams.generator(seed, "p")
+            )
+            for seed in SEEDS
+        ]
+    )
+    mean = networks.features(noise).mean(1, keepdim=True)
+    x = torch.cat([mean, torch.zeros(2, 1, 1).double()], -1)
+    (after,) = networks.step(points, x)
+    assert torch.allclose(found["noise_free"], 2 * (after - points[0]).square().sum((1, 2)), rtol=1e-10)
 
 
 @pytest.mark.parametrize("engine", [EXACT, FAST], ids=["float32, own frames", "bfloat16, shared frames"])

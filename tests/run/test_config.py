@@ -376,7 +376,7 @@ REFUSED = [
     (
         "engine.shared_frames",
         19,
-        r"engine\.shared_frames: found 19; allowed: null, or from task\.steps, 20, so that no trial meets a frame",
+        r"engine\.shared_frames: found 19; allowed: null, or from the steps of the longest trial, 20, so that",
     ),
     ("engine.shared_frames", 641, r"engine\.shared_frames: found 641; .*, to 640, the frames of all trials"),
     ("train.checkpoints", [0, 0.5, 0.5, 1], r"train\.checkpoints: found \[0, 0\.5, 0\.5, 1\]; .*strictly ascending"),
@@ -491,6 +491,12 @@ REFUSED = [
         {"penalty": "activity", "strength": 1.0},
         r"mode_settings\.control: found .*; allowed: \{\}",
     ),
+    (
+        "mode_settings.mine",
+        {"trial_steps": 4},
+        r"mode_settings\.mine\.trial_steps: found 4; allowed: above task\.min_del",
+    ),
+    ("mode_settings.mine", {"passed_states": 1.5}, r"mode_settings\.mine\.passed_states: found 1\.5; .*at most 1"),
     ("mode_settings.trained", {}, r"mode_settings\.trained: found \{\}; allowed: another name"),
     ("regularise.modes", [], r"regularise\.modes: found \[\]; .*make regularise\.protocols an empty list"),
 ]
@@ -646,7 +652,9 @@ def test_sound_files_pass(tmp_path):
         [
             ("mode_settings.weak", {"penalty": "activity", "strength": 1e-4}),
             ("mode_settings.strong", {"penalty": "activity", "strength": 1}),
-            ("regularise.modes", ["control", "weak", "strong"]),
+            ("mode_settings.longer", {"trial_steps": 40}),
+            ("mode_settings.passing", {"passed_states": 0.5}),
+            ("regularise.modes", ["control", "weak", "strong", "longer", "passing"]),
         ],
         [("train.learning_rate_drop.start", 140)],
         [("engine.shared_frames", 20), ("engine.precision", "bfloat16")],  # as many as a trial has steps

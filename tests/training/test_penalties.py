@@ -1,6 +1,8 @@
 """Every penalty keeps its contract, and each is what it says."""
 
+import dataclasses
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -49,7 +51,9 @@ def states_for(networks: Networks, seed: int) -> tuple[Tensor, ...]:
 
 def known_of(networks: Networks, images: ImageSet | None = None) -> Known:
     kept = networks.like({name: values.detach() for name, values in networks.parameters.items()})
-    return Known(kept, images or made_images(), states_for(networks, 6), states_for(networks, 7), relaxed_steps=3)
+    return Known(
+        kept, images or made_images(), states_for(networks, 6), states_for(networks, 7), 3, STAGE.steps - DELTA - 1
+    )
 
 
 def batch_of(networks: Networks) -> tuple[Batch, Tensor]:
@@ -160,7 +164,7 @@ def test_speed_is_a_sum_over_classes_and_draws(cell):
     with torch.no_grad():
         networks.weights.inputs[:, -1] = 100  # a trigger would be seen
     known = known_of(networks)
-    found = value(PENALTIES["speed"](known, at="points", noise_draws=draws), networks)
+    found = value(PENALTIES["speed"](known, part="all", at="points", noise_draws=draws), networks)
     for network, seed in enumerate(SEEDS):
         weights = {name: values[network].detach().double().numpy() for name, values in networks.parameters.items()}
         noise = torch.empty(CLASSES * draws, PIXELS).normal_(0.3, 0.7, generator=streams.generator(seed, "p"))
@@ -181,8 +185,8 @@ def test_the_noise_has_its_mean_and_its_full_width():
         networks.weights.bias[:, :UNITS] = 30
         networks.weights.inputs[:, :PIXELS, 2 * UNITS :] = 0.01 * torch.eye(PIXELS, UNITS)
     nowhere = (torch.zeros(len(SEEDS), CLASSES, UNITS),)
-    known = Known(networks, made_images(mean, std), nowhere, nowhere, 1)
-    found = value(PENALTIES["speed"](known, at="points", noise_draws=draws), networks)
+    known = Known(networks, made_images(mean, std), nowhere, nowhere, 1, 1)
+    found = value(PENALTIES["speed"](known, part="all", at="points", noise_draws=draws), networks)
     for each in found.tolist():
         assert each / (draws * CLASSES * PIXELS) == pytest.approx(1e-4 * (mean**2 + std**2), rel=0.02)
 
@@ -190,11 +194,13 @@ def test_the_noise_has_its_mean_and_its_full_width():
 def test_every_draw_is_another_and_every_call_too():
     networks = networks_of("gru")
     generators = [streams.generator(seed, "p") for seed in SEEDS]
-    single = PENALTIES["speed"](known_of(networks), at="points", noise_draws=1)
+    single = PENALTIES["speed"](known_of(networks), part="all", at="points", noise_draws=1)
     first, second = (single(networks, *batch_of(networks), generators) for _ in range(2))
     assert (first != second).all()
     quiet = known_of(networks, made_images(std=1e-9))
-    still, tenfold = (value(PENALTIES["speed"](quiet, at="points", noise_draws=n), networks) for n in (1, 10))
+    still, tenfold = (
+        value(PENALTIES["speed"](quiet, part="all", at="points", noise_draws=n), networks) for n in (1, 10)
+    )
     assert torch.allclose(tenfold, 10 * still)
     x = held_input(networks, 0.3)
     assert torch.allclose(still, speed(networks.cell, networks.weights, quiet.points, x).square().sum(1))
@@ -205,10 +211,75 @@ def test_speed_moves_the_weights_and_not_the_points(cell):
     networks = networks_of(cell)
     known = known_of(networks)
     before = [part.clone() for part in known.points]
-    value(PENALTIES["speed"](known, at="points", noise_draws=3), networks).sum().backward()
+    value(PENALTIES["speed"](known, part="all", at="points", noise_draws=3), networks).sum().backward()
     assert all(networks.parameters[name].grad.abs().max() > 0 for name in ("inputs", "recurrent", "bias"))
     assert networks.readout.grad is None
     assert all(torch.equal(part, kept) and part.grad is None for part, kept in zip(known.points, before, strict=True))
+
+
+@BOTH
+def test_the_noise_free_part_is_the_speed_under_the_mean_input(cell):
+    networks = networks_of(cell)
+    known = known_of(networks)
+    found = value(PENALTIES["speed"](known, part="noise_free", at="points", noise_draws=5), networks)
+    slow = speed(networks.cell, networks.weights, known.points, held_input(networks, 0.3))
+    assert torch.allclose(found, 5 * slow.square().sum(1))
+    # Noise that is hardly there adds nothing to it.
+    quiet = known_of(networks, made_images(std=1e-4))
+    whole = value(PENALTIES["speed"](quiet, part="all", at="points", noise_draws=5), networks)
+    assert torch.allclose(whole, found, rtol=1e-2)
+    gain = value(PENALTIES["speed"](quiet, part="noise_gain", at="points", noise_draws=5), networks)
+    assert (gain < 1e-4 * whole).all()
+
+
+def test_the_noise_gain_is_the_variance_that_noise_adds():
+    """Where the next state is linear in the input, h' = 0.01 x, it is the noise's variance, whatever its mean."""
+    networks, draws, mean, std = networks_of("gru"), 2000, 5.0, 1.5
+    with torch.no_grad():
+        for values in networks.parameters.values():
+            values.zero_()
+        networks.weights.bias[:, :UNITS] = 30
+        networks.weights.inputs[:, :PIXELS, 2 * UNITS :] = 0.001 * torch.eye(PIXELS, UNITS)
+    known = known_of(networks, made_images(mean, std))
+    found = value(PENALTIES["speed"](known, part="noise_gain", at="points", noise_draws=draws), networks)
+    for each in found.tolist():
+        assert each / (draws * CLASSES * PIXELS) == pytest.approx(1e-6 * std**2, rel=0.02)
+
+
+def test_the_noise_gain_is_no_smaller_for_few_draws():
+    """Averaged over many calls, two draws estimate what many do: the variance is unbiased."""
+    networks = networks_of("gru")
+    generators = [streams.generator(seed, "p") for seed in SEEDS]
+
+    def mean(draws: int, calls: int) -> Tensor:
+        penalty = PENALTIES["speed"](known_of(networks), part="noise_gain", at="points", noise_draws=draws)
+        batch = batch_of(networks)
+        with torch.no_grad():
+            return sum(penalty(networks, *batch, generators) for _ in range(calls)) / calls / draws
+
+    assert torch.allclose(mean(2, 1000), mean(1000, 2), rtol=0.05)
+
+
+# ------------------------------------------------------------------------------------- weight decay, norm stabiliser
+
+
+@BOTH
+def test_weight_decay_is_that_of_adam(cell):
+    """Its gradient, times the strength, is what torch's Adam adds for `weight_decay`."""
+    networks = networks_of(cell)
+    (0.3 * value(PENALTIES["weight_decay"](known_of(networks)), networks)).sum().backward()
+    for values in networks.parameters.values():
+        assert torch.allclose(values.grad, 0.3 * values)
+
+
+def test_the_norm_stabiliser_sees_changes_of_the_norm_alone():
+    networks = networks_of("gru")
+    penalty = PENALTIES["norm_stabiliser"](known_of(networks))
+    angle = torch.linspace(0, 3, 7).view(1, 7, 1).expand(2, -1, 4)
+    turning = torch.stack([angle.cos(), angle.sin()], -1)  # (networks, time, trials, units), of norm 1
+    assert torch.allclose(penalty(networks, None, turning, []), torch.zeros(2), atol=1e-12)
+    grows = torch.tensor([0.5, 2.0]).view(2, 1, 1, 1) * torch.arange(7.0).view(1, 7, 1, 1)
+    assert torch.allclose(penalty(networks, None, (1 + grows) * turning, []), torch.tensor([0.25, 4.0]))
 
 
 # --------------------------------------------------------------------------------------------------------- the places
@@ -227,3 +298,35 @@ def test_a_speed_is_that_of_the_states_of_its_place(cell):
         found = known.states(place)
         assert len(found) == PARTS[cell]
         assert all(torch.equal(part, other) for part, other in zip(found, states, strict=True)), place
+
+
+def test_states_before_the_image_are_spread_over_the_steps_that_trials_have_there():
+    """Of a network that goes half of the way to a known state at each step, the state tells the number of steps."""
+    networks = networks_of("gru")
+    with torch.no_grad():
+        for values in networks.parameters.values():
+            values.zero_()
+        networks.weights.bias[:, 2 * UNITS :] = 0.5
+        networks.weights.inputs[:, -1] = 100  # a trigger would be seen
+    (found,) = known_of(networks).states("before_image")
+    latest = STAGE.steps - DELTA - 1
+    expected = math.tanh(0.5) * (1 - 0.5 ** torch.tensor([1.0, (1 + latest) / 2, latest]))
+    assert torch.allclose(found, expected.view(1, -1, 1).expand_as(found))
+
+
+def test_states_before_the_image_have_seen_noise_of_their_own():
+    networks = networks_of("lstm")
+    known = known_of(networks)
+    found = torch.cat(known.states("before_image"), -1).flatten(0, 1)
+    assert (torch.pdist(found) > 1e-3).all()
+    again = torch.cat(known.states("before_image"), -1).flatten(0, 1)
+    assert torch.equal(found, again)
+    still = torch.cat(known_of(networks, made_images(std=1e-9)).states("before_image"), -1)
+    networks.weights.inputs.data[:, :-1] = 0
+    networks.weights.bias.data += 0.3 * networks_of("lstm").weights.inputs.data[:, :-1].sum(1)
+    assert torch.allclose(torch.cat(known_of(networks).states("before_image"), -1), still, atol=1e-5)
+
+
+def test_trials_that_begin_with_their_image_have_no_state_before_it():
+    with pytest.raises(ValueError, match=r"no step before its image; .*task\.steps at least task\.min_delay \+ 2"):
+        dataclasses.replace(known_of(networks_of("gru")), latest_image=0).states("before_image")

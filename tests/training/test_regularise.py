@@ -1,5 +1,6 @@
 """Training on in several modes side by side: what a mode trains, and what it leaves to the others."""
 
+import dataclasses
 import itertools
 import logging
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from reference import same
 from test_penalties import ALL
 
 from memrnn.core.files import save_arrays
@@ -15,12 +17,12 @@ from memrnn.data.images import ImageSet
 from memrnn.dynamics.points import stored
 from memrnn.models.cell import speed
 from memrnn.models.networks import Networks, initial
-from memrnn.tasks.delayed_classification import held_input
+from memrnn.tasks.delayed_classification import held_input, hidden_states_from
 from memrnn.tasks.protocols import Schedule, Stage
 from memrnn.training import train
-from memrnn.training.engine import Engine
+from memrnn.training.engine import Engine, Update
 from memrnn.training.known import Known
-from memrnn.training.regularise import in_modes, penalty_of_modes
+from memrnn.training.regularise import in_modes, train_on
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -48,7 +50,7 @@ def known_of(networks: Networks, images: ImageSet) -> Known:
     generator = torch.Generator().manual_seed(6)
     shape = (PARTS[networks.cell.name], len(networks.seeds), CLASSES, UNITS)
     centroids, points = (tuple(torch.randn(shape, generator=generator) / 2) for _ in range(2))
-    return Known(networks, images, centroids, points, relaxed_steps=3)
+    return Known(networks, images, centroids, points, relaxed_steps=3, latest_image=5)
 
 
 def plan(steps: int, stream: str = "regularise", rate: float = 1e-2) -> train.Plan:
@@ -73,12 +75,11 @@ def run(
 def run_modes(
     trained: Networks, images: ImageSet, folder: Path, modes: dict[str, dict], engine=EXACT, **settings
 ) -> tuple[Networks, pd.DataFrame]:
-    penalty = penalty_of_modes(modes, known_of(trained, images))
-    return run(in_modes(trained, list(modes)), images, folder, penalty, engine, **settings)
+    return train_on(known_of(trained, images), modes, plan(**settings), engine, folder, "f", LOGGER)
 
 
 def slowed(strength: float, at: str = "centroids") -> dict:
-    return {"penalty": "speed", "strength": strength, "at": at, "noise_draws": 3}
+    return {"penalty": "speed", "strength": strength, "part": "all", "at": at, "noise_draws": 3}
 
 
 # --------------------------------------------------------------------------------------------------------- the modes
@@ -142,6 +143,11 @@ MODES = {
     "weak": {"penalty": "activity", "strength": 0.1},
     "centroid": slowed(0.1),
     "strong": {"penalty": "activity", "strength": 1.0},
+}
+OF_TASKS = {
+    "longer": {"trial_steps": 16},
+    "passing": {"passed_states": 0.5},
+    "longer_slowed": slowed(0.1) | {"trial_steps": 16},
 }
 
 
@@ -227,3 +233,88 @@ def test_activity_falls_with_its_penalty_the_more_the_stronger(cell, images, tmp
     assert (activity[1] < 0.8 * activity[0]).all() and (activity[2] < 0.8 * activity[1]).all()
     rows = rows.set_index(["phase", "step", "seed"]).sort_index()
     assert np.allclose(rows.penalty["1.0", 0], 10 * rows.penalty["0.1", 0])
+
+
+# ---------------------------------------------------------------------------------------------- tasks of a mode's own
+
+
+@BOTH
+def test_modes_of_another_task_leave_the_others_as_they_are(cell, images, tmp_path):
+    trained = networks_of(cell)
+    found, rows = run_modes(trained, images, tmp_path / "all", MODES | OF_TASKS, steps=4)
+    plain, own_rows = run_modes(trained, images, tmp_path / "plain", MODES, steps=4)
+    alike = [phase in MODES for phase in found.phases]
+    assert found.phases[: 2 * len(MODES)] == plain.phases and found.seeds == SEEDS * len(MODES | OF_TASKS)
+    for name, values in plain.parameters.items():
+        assert torch.equal(found.parameters[name][alike], values)
+    pd.testing.assert_frame_equal(rows[rows.phase.isin(MODES)], own_rows, check_exact=True)
+    assert set(rows.phase) == set(MODES | OF_TASKS)
+    for name, values in found.parameters.items():
+        by_mode = values.unflatten(0, (-1, 2))
+        assert all(not torch.allclose(one, other) for one, other in itertools.combinations(by_mode, 2)), name
+
+
+def test_longer_trials_are_the_full_task_of_their_length(images, tmp_path):
+    """As a plan of that length trains."""
+    trained = networks_of("gru")
+    found, rows = run_modes(trained, images, tmp_path / "mode", {"longer": {"trial_steps": 16}}, steps=4)
+    full = Stage(CLASSES, 16)
+    longer = dataclasses.replace(plan(steps=4), full=full, schedule=Schedule((0,), (full,)))
+    expected, _ = train.run(trained, images, longer, EXACT, tmp_path / "plan", "f", LOGGER)
+    assert same(found.parameters, expected.parameters)
+    assert set(rows.current_steps) == {16}
+
+
+@BOTH_ENGINES
+@BOTH
+def test_passed_states_are_what_trials_of_the_update_before_end_in(cell, images, engine, monkeypatch):
+    seen = []
+    found = hidden_states_from
+
+    def spy(networks, inputs, start, products):
+        hidden, end = found(networks, inputs, start, products)
+        seen.append((start, tuple(part.detach() for part in end)))
+        return hidden, end
+
+    monkeypatch.setattr("memrnn.tasks.delayed_classification.hidden_states_from", spy)
+    update = Update(
+        networks_of(cell), images, engine, "test", batch=8, min_delay=2, full_steps=8, learning_rate=1e-2,
+        passed_states=0.25,
+    )  # fmt: skip
+    for _ in range(3):
+        update(Stage(CLASSES, 8))
+    assert all((part == 0).all() for part in seen[0][0])
+    for (_, end), (start, _) in itertools.pairwise(seen):
+        for before, after in zip(end, start, strict=True):
+            assert torch.equal(after[:, :2], before[:, :2]) and (after[:, :2] != 0).any()
+            assert (after[:, 2:] == 0).all() and not after.requires_grad
+
+
+@BOTH
+def test_a_trial_from_zero_states_is_one_without_passing(cell, images):
+    """The first update of all, where nothing has been passed yet, is that of training as ever, up to rounding."""
+    settings = {"batch": 8, "min_delay": 2, "full_steps": 8, "learning_rate": 1e-2}
+    updates = [Update(networks_of(cell), images, EXACT, "test", passed_states=p, **settings) for p in (0.0, 1.0)]
+    for number in range(2):
+        for update in updates:
+            update(Stage(CLASSES, 8))
+        one, other = (update.networks.parameters["recurrent"] for update in updates)
+        assert torch.allclose(one, other, atol=1e-5) == (number == 0)
+
+
+@BOTH
+def test_an_interrupted_training_goes_on_with_the_states_that_were_passed(cell, images, tmp_path):
+    trained = networks_of(cell)
+    modes = {"control": {}} | OF_TASKS
+    whole, rows = run_modes(trained, images, tmp_path / "whole", modes, steps=6)
+    known, told = known_of(trained, images), itertools.count()
+    for at in (3, 9, 19):  # in the midst of each task
+
+        def stop(at: int = at) -> int | None:
+            return 15 if next(told) == at else None
+
+        with pytest.raises(SystemExit):
+            train_on(known, modes, plan(steps=6), EXACT, tmp_path / "cut", "f", LOGGER, stop)
+    found, found_rows = train_on(known, modes, plan(steps=6), EXACT, tmp_path / "cut", "f", LOGGER)
+    assert same(found.parameters, whole.parameters)
+    pd.testing.assert_frame_equal(found_rows, rows, check_exact=True)

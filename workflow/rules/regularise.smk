@@ -18,7 +18,7 @@ rule regularise_block:
     resources:
         mem_mb=by_size(
             planning.megabytes,
-            max(config["regularise"]["batch"], config["train"]["log_trials"]) * MAX_DELAY,
+            max(config["regularise"]["batch"], config["train"]["log_trials"]) * planning.longest_trial(config),
             "regularise",
             front=FRONT_BYTES["regularise"],
         ),

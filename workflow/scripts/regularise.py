@@ -1,4 +1,4 @@
-"""Train one block of networks on in every mode, each with its penalty or none."""
+"""Train one block of networks on in every mode, each with its penalty or task."""
 
 import shutil
 from pathlib import Path
@@ -9,11 +9,12 @@ from memrnn.core.tables import label_rows
 from memrnn.data.images import load as load_images
 from memrnn.dynamics.points import stored
 from memrnn.models import networks
+from memrnn.tasks.delayed_classification import latest_stimulus
 from memrnn.tasks.protocols import Schedule, Stage, checkpoint_steps
 from memrnn.training import train
 from memrnn.training.engine import choose
 from memrnn.training.known import Known
-from memrnn.training.regularise import in_modes, penalty_of_modes
+from memrnn.training.regularise import train_on
 
 settings, task, modes = snakemake.params.regularise, snakemake.params.task, snakemake.params.modes
 log = log_to(snakemake.log[0], "regularise")
@@ -41,11 +42,11 @@ points, centroids = (
     tuple(part.to(engine.device) for part in state)
     for state in stored(snakemake.input.points, settings["search_steps"], before.seeds)
 )
-known = Known(before.to(engine.device), images, centroids, points, settings["relaxed_steps"])
-penalty = penalty_of_modes(modes, known)
+latest_image = latest_stimulus(task["steps"], task["min_delay"])
+known = Known(before.to(engine.device), images, centroids, points, settings["relaxed_steps"], latest_image)
 folder = Path(snakemake.output.networks).with_suffix(".partial")
 fingerprint = fingerprint_of(snakemake.input, snakemake.params, *engine.circumstances)
-trained, rows = train.run(in_modes(before, list(modes)), images, plan, engine, folder, fingerprint, log, penalty, stop)
+trained, rows = train_on(known, modes, plan, engine, folder, fingerprint, log, stop)
 
 networks.save(snakemake.output.networks, trained, meta)
 save_table(snakemake.output.table, label_rows(rows, meta), "training")

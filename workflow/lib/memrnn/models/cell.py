@@ -164,14 +164,22 @@ class Cell:
 
 def plain_unroll(cell: Cell, weights: Any, drive: Tensor, index: Tensor | None = None) -> Tensor:
     """`Cell.unroll` as a loop over `Cell.step` under automatic differentiation: the reference for faster ones."""
+    batch = drive.shape[2] if index is None else index.shape[2]
+    start = cell.initial_state(drive.shape[0], batch, drive.shape[-1] // cell.gates, drive)
+    return unroll_from(cell, weights, start, drive, index)[0]
+
+
+def unroll_from(
+    cell: Cell, weights: Any, start: State, drive: Tensor, index: Tensor | None = None
+) -> tuple[Tensor, State]:
+    """`plain_unroll` from any state, each part (networks, batch, units); with the state after the last step."""
     if index is not None:
         drive = drive.flatten(0, 1)[table_rows(drive, index)]
-    state = cell.initial_state(drive.shape[0], drive.shape[2], drive.shape[3] // cell.gates, drive)
-    hidden = []
+    state, hidden = start, []
     for drive_t in drive.unbind(1):
         state = cell.step(weights, state, drive_t)
         hidden.append(state[0])
-    return torch.stack(hidden, 1)
+    return torch.stack(hidden, 1), state
 
 
 def squared_change(cell: Cell, before: State, after: State) -> Tensor:

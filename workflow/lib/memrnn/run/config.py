@@ -24,6 +24,7 @@ from jsonschema import Draft202012Validator, ValidationError, validators
 from memrnn.data.downloads import COLLECTIONS
 from memrnn.data.sources import SOURCES, class_names, image_files
 from memrnn.models.cells import CLASSES
+from memrnn.run.planning import longest_trial
 from memrnn.tasks.protocols import PROTOCOLS, Stage, schedule, step_of
 
 TYPE_NAMES = {
@@ -386,14 +387,14 @@ def _check_task(config: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _check_shared_frames(config: Mapping[str, Any]) -> Iterator[Problem]:
-    frames, steps = config["engine"]["shared_frames"], config["task"]["steps"]
-    most = steps * min(config[section]["batch"] for section in ("train", "regularise"))
+    frames, steps = config["engine"]["shared_frames"], longest_trial(config)
+    most = config["task"]["steps"] * min(config[section]["batch"] for section in ("train", "regularise"))
     if frames is not None and not steps <= frames <= most:
         yield (
             "engine.shared_frames",
             frames,
-            f"null, or from task.steps, {steps}, so that no trial meets a frame twice, to {most}, the frames of all "
-            "trials of the smaller batch",
+            f"null, or from the steps of the longest trial, {steps}, so that no trial meets a frame twice, to {most}, "
+            "the frames of all trials of the smaller batch",
         )
 
 
@@ -535,6 +536,10 @@ def _check_modes(config: Mapping[str, Any]) -> Iterator[Problem]:
             f"control, which the claims compare with, and at least one of {', '.join(others)} "
             "(for no regularisation, make regularise.protocols an empty list)",
         )
+    for name, settings in known.items():
+        steps, delay = settings.get("trial_steps"), config["task"]["min_delay"]
+        if steps is not None and steps <= delay:
+            yield f"mode_settings.{name}.trial_steps", steps, f"above task.min_delay, {delay}"
     if known.get("control", {}) != {}:
         yield "mode_settings.control", known["control"], "{}, as control is what training on alone does"
     if "trained" in known:
@@ -574,7 +579,10 @@ CHECKS: dict[Callable[[Mapping[str, Any]], Iterator[Problem]], tuple[str, ...]] 
     _check_dataset: ("dataset",),
     _check_front_end: ("dataset.source", "network"),
     _check_task: ("task",),
-    _check_shared_frames: ("engine.shared_frames", "task.steps", "train.batch", "regularise.batch"),
+    _check_shared_frames: (
+        *("engine.shared_frames", "task.steps", "train.batch", "regularise.batch"),
+        *("regularise.modes", "mode_settings"),
+    ),
     _check_learning_rate_drop: ("train.learning_rate_drop",),
     _check_checkpoints: ("train.checkpoints", "train.steps"),
     _check_protocols: ("protocol_settings",),
@@ -586,7 +594,7 @@ CHECKS: dict[Callable[[Mapping[str, Any]], Iterator[Problem]], tuple[str, ...]] 
     _check_extrapolate: ("extrapolate.delays", "task.steps"),
     _check_search: ("slow_points.search_steps",),
     _check_chosen_protocols: ("backtrack.protocols", "regularise.protocols", "protocols"),
-    _check_modes: ("regularise.protocols", "regularise.modes", "mode_settings"),
+    _check_modes: ("regularise.protocols", "regularise.modes", "mode_settings", "task"),
     _check_distances: ("claims.distinct_distance", "backtrack.coincide_distance"),
     _check_budgets: (*map(".".join, BUDGETS), "slow_points.search_steps"),
 }

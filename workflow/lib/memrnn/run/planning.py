@@ -89,9 +89,10 @@ def updates(config: Mapping[str, Any], classes: int) -> dict[str, int]:
         classes: of the images.
     """
     noise = config["spectrum"]
-    training = {stage: config[stage]["steps"] * config[stage]["batch"] for stage in ("train", "regularise")}
+    longest = {"train": config["task"]["steps"], "regularise": longest_trial(config)}
+    training = {stage: config[stage]["steps"] * config[stage]["batch"] for stage in longest}
     return {
-        **{stage: BACKWARD * trials * config["task"]["steps"] for stage, trials in training.items()},
+        **{stage: BACKWARD * trials * longest[stage] for stage, trials in training.items()},
         "slow_points": BACKWARD * max(config["slow_points"]["search_steps"]) * classes,
         "backtrack": BACKWARD * config["backtrack"]["search_steps"] * classes * most_checkpoints(config),
         "spectrum": classes
@@ -110,9 +111,16 @@ def modes(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {name: config["mode_settings"][name] for name in config["regularise"]["modes"]}
 
 
+def longest_trial(config: Mapping[str, Any]) -> int:
+    """Time steps of the longest trial that networks are trained on in any mode."""
+    known, chosen = config["mode_settings"], config["regularise"]["modes"]
+    longer = [known[name].get("trial_steps", 0) for name in chosen if name in known]
+    return max(config["task"]["steps"], *longer, 0)
+
+
 def front_seconds(config: Mapping[str, Any], classes: int, front: Front) -> dict[str, float]:
     """Seconds that a network's front end takes in a job, by stage; arguments as for `updates`."""
-    task, shared = config["task"]["steps"], config["engine"]["shared_frames"]
+    task, shared = longest_trial(config), config["engine"]["shared_frames"]
 
     def training(stage: str, more: int = 0) -> int:
         settings = config[stage]
@@ -135,7 +143,7 @@ def front_seconds(config: Mapping[str, Any], classes: int, front: Front) -> dict
 
 def front_bytes(config: Mapping[str, Any], front: Front) -> dict[str, float]:
     """Bytes that a network's front end needs in a job, by stage."""
-    task, shared = config["task"]["steps"], config["engine"]["shared_frames"]
+    task, shared = longest_trial(config), config["engine"]["shared_frames"]
     weights, kept = 4 * front.parameters, 2 * most_checkpoints(config)  # checkpoints are joined to one file
     layers = front.numbers * BYTES_PER_FRONT_NUMBER
     adam = 5 * weights  # moments, gradients, and a copy to be saved

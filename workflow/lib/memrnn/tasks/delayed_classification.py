@@ -19,7 +19,7 @@ from torch import Tensor
 from memrnn.core import streams
 from memrnn.data.images import ImageSet
 from memrnn.models import networks as nets
-from memrnn.models.cell import State
+from memrnn.models.cell import State, unroll_from
 from memrnn.models.fronts import PIXELS, Front
 from memrnn.models.networks import Networks
 from memrnn.models.unrolling import sum_rows
@@ -316,10 +316,24 @@ def hidden_states(networks: Networks, inputs: Inputs, products: torch.dtype = to
     Args:
         products: type of the factors and results of the large products.
     """
-    # Like drives, features are computed once for each frame.
-    shown = inputs._replace(frames=networks.features(inputs.frames, products))
-    table, index = drive(networks.weights, shown, products)
+    table, index = _drive_of_frames(networks, inputs, products)
     return networks.cell.unroll(networks.weights, table, index, products)
+
+
+def hidden_states_from(
+    networks: Networks, inputs: Inputs, start: State, products: torch.dtype = torch.float32
+) -> tuple[Tensor, State]:
+    """`hidden_states` of trials that start from other states than 0, and the states that they end in.
+
+    Slower: step by step under automatic differentiation, with recurrent products in the states' own type.
+    """
+    table, index = _drive_of_frames(networks, inputs, products)
+    return unroll_from(networks.cell, networks.weights, start, table, index)
+
+
+def _drive_of_frames(networks: Networks, inputs: Inputs, products: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    # Like drives, features are computed once for each frame.
+    return drive(networks.weights, inputs._replace(frames=networks.features(inputs.frames, products)), products)
 
 
 def forward(networks: Networks, inputs: Inputs, products: torch.dtype = torch.float32) -> Tensor:

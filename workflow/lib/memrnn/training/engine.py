@@ -16,6 +16,7 @@ from torch import Tensor
 
 from memrnn.core import streams
 from memrnn.data.images import ImageSet
+from memrnn.models.cell import State
 from memrnn.models.networks import Networks
 from memrnn.tasks import delayed_classification as task
 from memrnn.tasks.delayed_classification import Inputs, Trials
@@ -133,6 +134,8 @@ class Update:
         streams: generators of each name in `STREAMS`, one per network.
         failed: (networks,), int64: the first update (counted from `count`) whose loss was not finite, or -1.
         count: int64 scalar, updates done.
+        passed: states that the first trials of each update start from, as the update before left them, h, or (h, c),
+            each (networks, trials, units); empty where all trials start from 0.
     """
 
     def __init__(
@@ -147,6 +150,7 @@ class Update:
         full_steps: int,
         learning_rate: float,
         penalty: Penalty | None = None,
+        passed_states: float = 0.0,
     ) -> None:
         """Prepare updates of a copy of `start`.
 
@@ -156,6 +160,8 @@ class Update:
             min_delay: least steps from stimulus to response, delta.
             full_steps: time steps of the full task, T.
             penalty: term added to each network's loss.
+            passed_states: share of the trials of an update that start from the end state of a trial of the update
+                before (no gradient flows into it), and the others from 0 (Buitrago Ruiz & Gu 2025).
         """
         device = engine.device
         parameters = {
@@ -172,6 +178,7 @@ class Update:
         }
         self.failed = torch.full((len(start.seeds),), -1, device=device)
         self.count = torch.zeros((), dtype=torch.int64, device=device)
+        self.passed = self._zero_state(max(1, round(passed_states * batch))) if passed_states else ()
         self._engine, self._penalty = engine, penalty
         self._images = images.train_images.to(device)
         self._offsets, self._counts = images.offsets("train").to(device), images.counts("train").to(device)
@@ -210,7 +217,7 @@ class Update:
             self._engine.shared_frames, self._frames,
         )  # fmt: skip
         self._frames = shown.frames
-        hidden = task.hidden_states(self.networks, shown, self._engine.products)
+        hidden = self._hidden_states(shown)
         losses = task.loss(self.networks.logits(hidden), drawn, stage, self._full_steps)
         if self._penalty is not None:
             batch = Batch(drawn, shown, stage)
@@ -223,11 +230,27 @@ class Update:
         losses.sum().backward()
         self.optimiser.step()
 
+    def _hidden_states(self, shown: Inputs) -> Tensor:
+        if not self.passed:
+            return task.hidden_states(self.networks, shown, self._engine.products)
+        passed = self.passed[0].shape[1]
+        others = self._zero_state(self._batch - passed)
+        start = tuple(torch.cat(parts, 1) for parts in zip(self.passed, others, strict=True))
+        hidden, end = task.hidden_states_from(self.networks, shown, start, self._engine.products)
+        with torch.no_grad():
+            for kept, part in zip(self.passed, end, strict=True):
+                kept.copy_(part[:, :passed])
+        return hidden
+
+    def _zero_state(self, trials: int) -> State:
+        count, units, _ = self.networks.readout.shape
+        return self.networks.cell.initial_state(count, trials, units, self.networks.readout.detach())
+
     def _capture(self) -> None:
         """Record the update of the present stage as a graph, leaving weights, Adam, streams and counts as they were."""
         generators = [generator for each in self.streams.values() for generator in each]
         states = [generator.get_state() for generator in generators]
-        tensors = [*self.networks.parameters.values(), self.failed, self.count]
+        tensors = [*self.networks.parameters.values(), self.failed, self.count, *self.passed]
         kept = [values.detach().clone() for values in tensors]
         fresh = not self.optimiser.state
         moments = [] if fresh else self._moments()

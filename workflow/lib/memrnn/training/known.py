@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import torch
 
+from memrnn.core import streams
 from memrnn.data.images import ImageSet
 from memrnn.dynamics.relax import relax
 from memrnn.models.cell import State
 from memrnn.models.networks import Networks
-from memrnn.tasks.delayed_classification import mean_input
+from memrnn.tasks.delayed_classification import mean_input, noise_on_cpu, pixels, seen
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Known:
         images: what they were trained with.
         centroids, points: starts and ends of the search for slow points, each h, or (h, c), (networks, classes, units).
         relaxed_steps: see `relaxed`.
+        latest_image: last step at which a trial may show its image, counted from 0.
     """
 
     trained: Networks
@@ -30,6 +32,7 @@ class Known:
     centroids: State
     points: State
     relaxed_steps: int
+    latest_image: int
 
     def states(self, at: str) -> State:
         """States of a place of `PLACES`, h, or (h, c), each (networks, classes, units)."""
@@ -43,9 +46,33 @@ def relaxed(known: Known) -> State:
     return relax(known.trained, known.centroids, mean, known.relaxed_steps, 0).state
 
 
+def before_image(known: Known) -> State:
+    """States that trials pass before they show an image, after 1 to `latest_image` steps of noise, evenly spread.
+
+    Raises:
+        ValueError: every trial begins with its image.
+    """
+    networks, images, latest = known.trained, known.images, known.latest_image
+    if latest < 1:
+        raise ValueError(
+            "a trial has no step before its image; for penalties at before_image expected task.steps at least "
+            "task.min_delay + 2"
+        )
+    when = torch.linspace(1, latest, len(images.classes), device=networks.device).round().view(1, -1, 1)
+    generators = [streams.generator(seed, "regularise", "before_image") for seed in networks.seeds]
+    count, units, _ = networks.readout.shape
+    state = kept = networks.cell.initial_state(count, when.shape[1], units, networks.readout)
+    for step in range(1, latest + 1):
+        frames = noise_on_cpu(generators, when.shape[1], pixels(networks), images.mean, images.std)
+        state = networks.step(state, seen(networks, frames.to(networks.readout)))
+        kept = tuple(torch.where(when == step, new, old) for new, old in zip(state, kept, strict=True))
+    return kept
+
+
 # A new place is a function here, its name below and among the choices of the penalties that act at places.
 PLACES: dict[str, Callable[[Known], State]] = {
     "centroids": lambda known: known.centroids,
     "points": lambda known: known.points,
     "relaxed": relaxed,
+    "before_image": before_image,
 }

@@ -46,6 +46,7 @@ class Plan:
         log_trials: held-out trials behind each row.
         checkpoints: numbers of finished steps after which the weights are kept.
         stream: name of the random streams of trials and noise.
+        passed_states: see `Update`.
     """
 
     schedule: Schedule
@@ -59,6 +60,7 @@ class Plan:
     log_trials: int
     checkpoints: tuple[int, ...]
     stream: str = "train"
+    passed_states: float = 0.0
 
 
 def drop_of(settings: Mapping[str, Any], steps: int) -> tuple[int, float]:
@@ -83,6 +85,7 @@ class _Run:
                     arrays[f"{moment}.{name}"] = optimiser.state[values][moment]
         for name, generators in self.update.streams.items():
             arrays[f"stream.{name}"] = torch.stack([generator.get_state() for generator in generators])
+        arrays |= {f"passed.{part}": values for part, values in enumerate(self.update.passed)}
         # As pairs, because JSON objects are written in the order of their keys and the table has its own.
         rows = [list(row.items()) for row in self.rows]
         meta = {"fingerprint": fingerprint, "step": self.step, "rows": rows}
@@ -108,6 +111,8 @@ class _Run:
         for name, generators in self.update.streams.items():
             for generator, state in zip(generators, arrays[f"stream.{name}"], strict=True):
                 generator.set_state(state.clone())  # torch reads a view from the start of what it is a view of
+        for part, values in enumerate(self.update.passed):
+            values.copy_(arrays[f"passed.{part}"])
         self.step, self.rows = meta["step"], [dict(row) for row in meta["rows"]]
         self.update.count.fill_(self.step)
         return True
@@ -152,6 +157,7 @@ def run(
         full_steps=plan.full.steps,
         learning_rate=plan.learning_rate,
         penalty=penalty,
+        passed_states=plan.passed_states,
     )
     state, networks = _Run(update), update.networks
     kept = None  # step of the last checkpoint

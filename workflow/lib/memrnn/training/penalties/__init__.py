@@ -15,9 +15,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from memrnn.training.engine import Penalty
-from memrnn.training.penalties import activity, speed
+from memrnn.training.penalties import activity, norm_stabiliser, speed, weight_decay
 
 PENALTIES: dict[str, Callable[..., Penalty]] = {
     "activity": activity.make,
+    "norm_stabiliser": norm_stabiliser.make,
     "speed": speed.make,
+    "weight_decay": weight_decay.make,
 }

@@ -433,6 +433,14 @@ class TestJudge:
         gains["slow_points"] = [0.0, 0.0, 0.0, 0.0]
         assert verdicts(judged(run(score=score)))["C5"] == "not supported"
 
+    def test_c5_is_about_the_papers_modes_alone(self):
+        table, *more = run()
+        placebo = table[table.phase == "control"].assign(phase="placebo")
+        found = judged((pd.concat([table, placebo], ignore_index=True), *more))
+        described = panel(found, "C5", "gru vocu placebo")
+        assert described.side == "(descriptive)" and pd.isna(described.holds) and described.value == 0
+        assert verdicts(found)["C5"] == "supported"
+
     def test_c5_leaves_out_networks_that_had_not_learned(self):
         table = judged(run(learned=lambda cell, protocol, seed, phase: seed > 0 or phase != "trained"))
         found = panel(table, "C5", "gru vocu slow_points")

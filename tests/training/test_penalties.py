@@ -13,6 +13,7 @@ from torch import Tensor
 from memrnn.core import streams
 from memrnn.data.images import ImageSet
 from memrnn.models.cell import speed
+from memrnn.models.cells import CELLS
 from memrnn.models.networks import Networks, initial
 from memrnn.run import config
 from memrnn.tasks import delayed_classification as task
@@ -24,11 +25,11 @@ from memrnn.training.penalties import PENALTIES
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-PARTS = {"gru": 1, "lstm": 2}
 CLASSES, PIXELS, UNITS, TRIALS, DELTA = 3, 5, 8, 6, 2
 SEEDS = (2, 5)
 STAGE = Stage(CLASSES, 8)
 BOTH = pytest.mark.parametrize("cell", ["gru", "lstm"])
+EVERY_CELL = pytest.mark.parametrize("cell", CELLS)
 
 
 def made_images(mean: float = 0.3, std: float = 0.7) -> ImageSet:
@@ -44,7 +45,7 @@ def networks_of(cell: str, seeds: tuple[int, ...] = SEEDS) -> Networks:
 
 def states_for(networks: Networks, seed: int) -> tuple[Tensor, ...]:
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randn(PARTS[networks.cell.name], len(SEEDS), CLASSES, UNITS, generator=generator) / 2
+    drawn = torch.randn(len(networks.cell.bounds), len(SEEDS), CLASSES, UNITS, generator=generator) / 2
     which = torch.tensor([SEEDS.index(each) for each in networks.seeds])  # the same for a network in any company
     return tuple(part[which] for part in drawn)
 
@@ -92,7 +93,7 @@ ALL = pytest.mark.parametrize(
 
 
 @ALL
-@BOTH
+@EVERY_CELL
 def test_a_number_of_each_network_that_training_can_lower(cell, name, settings):
     networks = networks_of(cell)
     found = value(PENALTIES[name](known_of(networks), **settings), networks)
@@ -110,7 +111,7 @@ def test_a_number_of_each_network_that_training_can_lower(cell, name, settings):
 
 
 @ALL
-@BOTH
+@EVERY_CELL
 def test_a_penalty_repeats_itself_and_changes_nothing_that_it_is_given(cell, name, settings):
     networks = networks_of(cell)
     penalty, (batch, hidden) = PENALTIES[name](known_of(networks), **settings), batch_of(networks)
@@ -122,7 +123,7 @@ def test_a_penalty_repeats_itself_and_changes_nothing_that_it_is_given(cell, nam
 
 
 @ALL
-@BOTH
+@EVERY_CELL
 def test_networks_do_not_affect_each_other(cell, name, settings):
     networks = networks_of(cell)
     together = value(PENALTIES[name](known_of(networks), **settings), networks)
@@ -296,7 +297,7 @@ def test_a_speed_is_that_of_the_states_of_its_place(cell):
     expected = {"centroids": known.centroids, "points": known.points, "relaxed": state}
     for place, states in expected.items():
         found = known.states(place)
-        assert len(found) == PARTS[cell]
+        assert len(found) == len(networks.cell.bounds)
         assert all(torch.equal(part, other) for part, other in zip(found, states, strict=True)), place
 
 

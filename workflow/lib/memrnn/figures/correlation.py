@@ -45,7 +45,7 @@ def draw(tables: Tables, settings: Settings) -> Figure:
     axes[-1].set(
         xlim=(-1.05, 1.05),
         xlabel=r"Spearman's $\rho$",
-        title=f"after {style.short(settings['search_steps'])} search steps",
+        title=f"{style.short(settings['search_steps'])} search steps",
     )
     for panel, letter in zip(axes, style.LETTERS, strict=False):
         style.letter(panel, letter)

@@ -33,8 +33,9 @@ def draw(name: str, tables: Tables, settings: Settings) -> Figure:
     base = seaborn.axes_style("ticks") | seaborn.plotting_context(settings["context"])
     with rc_context(base | {"axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": "medium"}):
         figure = module.draw(tables, settings)
-        # Ticks are made when first needed: make them, and settle the layout, while the style is in force. Settled once
-        # more, it would come out a little different.
+        # Ticks are made when first needed, and the layout follows them a draw later: settle both while the style is in
+        # force, and then for good, for a layout that is made once more comes out a little different.
+        figure.draw_without_rendering()
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
     return figure

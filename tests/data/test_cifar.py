@@ -130,7 +130,7 @@ def test_the_published_collection():
     assert {batch.count for batch in made.archive.batches} == {10000}
     assert len({batch.sha1 for batch in made.archive.batches}) == 6
     assert all(len(batch.sha1) == 40 for batch in made.archive.batches)
-    assert sources.PIXELS["cifar10"] == 3072
+    assert sources.pixels(config(None)) == 3072
     assert sources.class_names(config(None)) == list(made.classes)
 
 

@@ -1,4 +1,4 @@
-"""Blocks of seeds, ensembles, and which library modules a script stands on."""
+"""Blocks of seeds, ensembles, and what jobs may take."""
 
 import json
 import os
@@ -9,13 +9,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memrnn.models.fronts import Convnet
 from memrnn.run import planning
-from memrnn.tasks.delayed_classification import MEAN_FRAMES
+from memrnn.run.stages import BLOCKWISE
 
 ROOT = Path(__file__).parents[2]
-LIBRARY = ROOT / "workflow" / "lib"
-SCRIPTS = sorted((ROOT / "workflow" / "scripts").glob("*.py"))
 
 seed_lists = st.lists(st.integers(0, 60), unique=True, min_size=1, max_size=25)
 
@@ -71,67 +68,22 @@ def test_full_blocks_outlive_new_seeds(seeds, more, size):
 # ------------------------------------------------------------------------------------------------- sizes, and times
 
 
-def test_time_and_memory_follow_the_size_of_a_job():
-    # The two measurements behind the rates, 4.4 ms and 90 ms for a training step, and the margin of four.
-    small, large = 20 * 32 * 10**6 * planning.BACKWARD, 20 * 128 * 10**5 * planning.BACKWARD
-    assert planning.minutes(small, 1, 65, 100) == pytest.approx(4 * 4400 / 60, rel=0.03)
-    assert planning.minutes(large, 1, 785, 200) == pytest.approx(4 * 9000 / 60, rel=0.03)
-    assert planning.minutes(small, 10, 65, 100) == pytest.approx(10 * planning.minutes(small, 1, 65, 100), rel=0.01)
-    assert planning.minutes(1, 1, 65, 100) == 10
-    # 64 shared frames and 128 images in place of 2,560 frames.
-    assert planning.shared_inputs(785, None, 128, 20) == 785
-    assert planning.shared_inputs(785, 64, 128, 20) == 59
-    # 1,000 trials of 30 networks of MNIST's size, measured at 2,698 MiB = 2,829 MB.
-    assert 2829 < planning.megabytes(1000, 30, 785, 200) < 2 * 2829
-    assert planning.megabytes(1000, 300, 785, 200) > 8 * 2829
-    assert planning.megabytes(1, 1, 65, 100) == 2000
+CONFIG = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
 
 
-def test_the_papers_front_end_by_hand():
-    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
-    pixels = planning.front(config["network"], 3072)
-    assert (pixels.inputs, pixels.shown, pixels.seconds) == (3073, 3073, 0)
-    assert set(planning.front_seconds(config, 10, pixels).values()) == {0}
-    assert set(planning.front_bytes(config, pixels).values()) == {0}
-    assert planning.updates(config, 10).keys() == planning.front_seconds(config, 10, pixels).keys()
-    config["network"]["front_end"] = "convnet"
-    found = planning.front(config["network"], 3072)
-    assert (found.inputs, found.shown) == (1025, 3073)
-    assert found.numbers == 128 * (32**2 + 16**2 + 8**2)
-    weights = [27 * 128, 1152 * 128, 1152 * 128, 2048 * 2048, 2048 * 2048, 2048 * 1024]
-    assert found.parameters == sum(weights) + 3 * 128 + 2 * 2048 + 1024
-    start = Convnet((32, 32, 3), (128,) * 3, 3, (2048, 2048, 1024), 0.2).initial(0)
-    assert found.parameters == sum(values.numel() for values in start.values())
-    # 128 frames with their gradients took 0.84 s on a busy core, without the dense layers
-    assert 0.84 < planning.BACKWARD * 128 * found.seconds < 3 * 0.84
-    assert planning.MEAN_FRAMES == MEAN_FRAMES
-    # 28 x 28 pixels, grey
-    grey = planning.front({"front_end": "convnet", "convnet": {"filters": [4], "kernel": 5, "dense": [7]}}, 784)
-    assert grey.parameters == 25 * 4 + 4 + 14 * 14 * 4 * 7 + 7
-    # 64 shared frames and 32 images, 3 modes' noise apart, for each of 4,000 updates, and 40 evaluations
-    config["engine"]["shared_frames"] = 64
-    seconds = planning.front_seconds(config, 10, found)
-    assert seconds["train"] == pytest.approx(found.seconds * (3 * 4000 * 96 + 40 * 200 * 20))
-    assert seconds["regularise"] == pytest.approx(found.seconds * (3 * 500 * (96 + 100) + 5 * 200 * 20))
-    assert planning.front_bytes(config, found)["train"] > 4 * found.parameters * (21 + 5)
-    assert planning.network(config).keys() == {"units", "front_end", "convnet"}
-    config["network"]["front_end"] = "pixels"
-    assert planning.network(config).keys() == {"units", "front_end"}
+def test_every_stage_of_blocks_has_its_allowance():
+    assert CONFIG["resources"].keys() == {"base", *BLOCKWISE}
+    assert planning.states(CONFIG, 10).keys() == set(BLOCKWISE)
 
 
-def test_updates_of_the_default_run_by_hand():
-    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
-    assert planning.updates(config, 10) == {
-        "train": 3 * 4000 * 32 * 20,
-        "regularise": 3 * 500 * 32 * 20,
-        "slow_points": 3 * 100_000 * 10,  # a point per class
-        "backtrack": 3 * 10_000 * 10 * (21 + 9),  # shares of training, and VoCu's changes of the task
-        "spectrum": 10 * (200 * 20 + 1000 + 200 * 32 * 100),
-        "extrapolate": 1000 * 100 * 10,
-        "portraits": 200 * 3 * 10,
-    }
-    # Four networks took 74.7 s on the processor of the measurements (docs/results/digits), LSTMs longer than GRUs.
-    assert planning.seconds(3 * 4000 * 32 * 20, 4, 65, 100) == pytest.approx(74.7, rel=0.1)
+def test_allowances_grow_with_networks_and_with_what_a_batch_holds():
+    config = CONFIG | {"resources": {"base": {"minutes": 10, "mb": 800}, "extrapolate": {"minutes": 0.3, "mb": 0}}}
+    assert [planning.minutes(config, "extrapolate", networks) for networks in (0, 1, 30)] == [10, 11, 19]
+    assert planning.minutes(config, "claims", 0) == 10
+    assert planning.megabytes(config, "claims", 0, 10, 784, 70_000) == 800
+    # 1,000 trials of 30 LSTM networks of MNIST's size, measured at 2,698 MiB = 2,829 MB with 10,000 images.
+    config |= {"network": {"units": 200}, "extrapolate": {"trials": 100}}
+    assert 2829 < planning.megabytes(config, "extrapolate", 30, 10, 784, 10_000) < 1.5 * 2829
 
 
 def test_when_a_file_was_written(tmp_path):

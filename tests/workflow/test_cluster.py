@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import os
 import re
 import shutil
@@ -18,6 +19,9 @@ import private_slurm
 import pytest
 import yaml
 from conftest import ROOT, copy_workflow
+from PIL import Image
+
+from memrnn.run.stages import BLOCKWISE
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import allowances
@@ -385,19 +389,32 @@ def test_long_blocks_are_never_put_together(tmp_path):
     assert (training > 5 * 78).all()  # minutes that an LSTM of MNIST's size took, times the networks of a block
 
 
-@pytest.mark.parametrize(
-    ("stage", "long"),
-    [
-        ("backtrack", "search_steps: 10000000"),
-        ("spectrum", "newton_steps: 1000000"),
-        ("portraits", "delay: 1000, trials: 100000"),
-    ],
-)
-def test_every_stage_of_a_block_counts_in_what_is_put_together(tmp_path, smoke_jobs, stage, long):
-    (tmp_path / "long.yaml").write_text(f"{stage}: {{{long}}}\n")
+@pytest.mark.parametrize("stage", BLOCKWISE)
+def test_every_stage_of_a_block_counts_in_what_is_put_together(tmp_path, smoke_jobs, stage):
+    (tmp_path / "long.yaml").write_text(f"resources: {{{stage}: {{minutes: 60}}}}\n")
     jobs = asked(ROOT / "config" / "smoke.yaml", tmp_path / "long.yaml")
     assert jobs[jobs.rule.str.endswith("_block")].group.isna().all()
     assert set(smoke_jobs[smoke_jobs.rule.str.endswith("_block")].group) == {"block"}
+
+
+def test_large_images_of_ones_own_ask_for_more(tmp_path):
+    for split, name in itertools.product(("train", "test"), ("a", "b")):
+        (tmp_path / "images" / split / name).mkdir(parents=True)
+        for image in range(2):
+            Image.new("RGB", (128, 96), (image, 0, 0)).save(tmp_path / "images" / split / name / f"{image}.png")
+    (tmp_path / "own.yaml").write_text(
+        f"dataset: {{source: folder, folder: {tmp_path / 'images'}}}\nprotocols: [nacu]\n"
+        "backtrack: {protocols: []}\nregularise: {protocols: []}\n"
+    )
+    memory = {
+        name: jobs[(jobs.rule == "train_block") & (jobs.attempt == 1)].mem_mb.astype(int)
+        for name, jobs in {
+            "own": asked(ROOT / "config" / "smoke.yaml", tmp_path / "own.yaml"),
+            "digits": asked(ROOT / "config" / "smoke.yaml"),
+        }.items()
+    }
+    numbers = 2 * 100 * 20 * (128 * 96 * 3 - 64)  # two networks, 100 logged trials of 20 steps
+    assert (memory["own"] - memory["digits"].max() > 4 * numbers / 1e6).all()
 
 
 def test_a_gpu_is_asked_for_where_the_configuration_insists_on_one(smoke_jobs):

@@ -42,6 +42,7 @@ from memrnn.data import images as image_sets
 from memrnn.models import fronts, networks
 from memrnn.run import config as configuration
 from memrnn.run import planning
+from memrnn.run.stages import BLOCKWISE
 from memrnn.tasks import protocols
 from memrnn.tasks.protocols import checkpoint_steps
 from memrnn.training.train import drop_of
@@ -85,9 +86,9 @@ def plan(config: dict) -> None:
     blocks = planning.blocks(config["seeds"][:50], config["block_size"])
     assert all(re.fullmatch(r"seeds[0-9_-]+", name) for name in blocks)
     steps, full = config["train"]["steps"], protocols.Stage(classes, config["task"]["steps"])
-    for stage, updates in planning.updates(config, classes).items():
-        for allowance in (planning.minutes, planning.megabytes):
-            assert 0 < allowance(updates, 1, 65, config["network"]["units"]) < 10**40, stage
+    for stage in BLOCKWISE:
+        assert 0 < planning.minutes(config, stage, 1) < 10**40, stage
+        assert 0 < planning.megabytes(config, stage, 1, classes, 65, 10**6) < 10**40, stage
     for name in config["protocols"]:
         setting = config["protocol_settings"][name]
         protocols.schedule(name, setting, steps, full)

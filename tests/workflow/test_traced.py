@@ -18,13 +18,13 @@ protocols: [vocu]
 seeds: [0]
 network: {units: 8}
 train: {steps: 200, batch: 4, log_every: 100, log_trials: 10, checkpoints: [0, 1]}
-extrapolate: {delays: [1, 20, 40], trials: 5}
+extrapolate: {delays: [1, 20, 40], trials: 100}
 slow_points: {search_steps: [30]}
 backtrack: {protocols: [vocu], start_steps: 30, search_steps: 10, confusion_trials: 5}
 spectrum: {search_steps: 30, newton_steps: 5, relaxation_steps: 5, noise_trials: 5}
 portraits: {delay: 20, trials: 1}
 regularise: {protocols: [vocu], search_steps: 30, steps: 5, log_every: 5}
-correlate: {resamples: 50}
+correlate: {resamples: 100}
 claims: {search_steps: 30}
 engine: {device: cpu}
 """
@@ -56,7 +56,7 @@ def test_every_function_that_runs_in_a_job_is_in_its_digest(tmp_path):
     paths = os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "traced.yaml"],
-        cwd=clone, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600,
+        cwd=clone, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1800,
         env={**os.environ, "PYTHONPATH": paths, "NOTES": str(tmp_path / "notes"), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout

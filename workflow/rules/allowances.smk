@@ -1,55 +1,31 @@
 # What jobs may take: minutes, memory, GPUs; and which of them a cluster is given together.
 
-import math
-
-UPDATES = planning.updates(config, CLASSES)  # of each network, by stage
-MODES = {"train": 1, "regularise": len(config["regularise"]["modes"])}
-NETWORKS = len(config["seeds"]) * sum(MODES[stage] * len(ENSEMBLES[stage]) for stage in MODES)
 # A GPU is asked for where the configuration insists on one; `auto` asks for none and takes what is there.
 GPUS = int(config["engine"]["device"] == "cuda")
+PIXELS = sources.pixels(config["dataset"])
+COUNT = len(sources.image_files(config["dataset"])) if DATASET == "folder" else sources.MOST_IMAGES
+MODES = {"train": 1, "regularise": len(planning.modes(config))}  # networks that each seed has
 
 
-FRONT = planning.front(config["network"], sources.PIXELS[DATASET])
-FRONT_SECONDS = planning.front_seconds(config, CLASSES, FRONT)  # of each network, by stage
-FRONT_BYTES = planning.front_bytes(config, FRONT)
+def networks(stage, wildcards):
+    """Networks in a job of a stage; none where it works on tables."""
+    name = wildcards.get("stage", stage)
+    return len(BLOCKS[wildcards.seeds]) * MODES.get(name, 1) if STAGES[stage].of else 0
 
 
-def inputs_of(batch=None):
-    """Inputs that a network's products have; with `batch`, the trials of an update, these may share frames."""
-    if batch is None:
-        return max(FRONT.inputs, FRONT.shown)
-    return planning.shared_inputs(FRONT.inputs, config["engine"]["shared_frames"], batch, MAX_DELAY)
+def minutes(stage):
+    """Allowance for a stage's jobs: twice as much for a second attempt, and four times for a third."""
+    return lambda wildcards, attempt: 2 ** (attempt - 1) * planning.minutes(config, stage, networks(stage, wildcards))
 
 
-def by_size(allowance, amount, stage=None, batch=None, front=0):
-    """`planning.minutes` or `planning.megabytes` for a block of wildcard {stage} or the stage named; twice as much for a
-    second attempt. With `batch`, the trials of an update, these may share frames. `front` is what the front end needs.
-    """
-    inputs = inputs_of(batch)
-
-    def resource(wildcards, attempt):
-        networks = MODES[stage or wildcards.stage] * len(BLOCKS[wildcards.seeds])
-        return attempt * allowance(amount, networks, inputs, config["network"]["units"], front)
-
-    return resource
-
-
-def by_networks(base, each):
-    """An allowance for a summary: `base`, and `each` for every network of the run; twice as much for a second attempt.
-
-    Measured for 1,800 networks: `correlate` takes 0.3 MB and 0.01 s more for each, the others less.
-    """
-    return lambda wildcards, attempt: attempt * math.ceil(base + each * NETWORKS)
+def memory(stage):
+    """As `minutes`, in MB."""
+    return lambda wildcards, attempt: (
+        2 ** (attempt - 1) * planning.megabytes(config, stage, networks(stage, wildcards), CLASSES, PIXELS, COUNT)
+    )
 
 
 def together(wildcards):
     """Group of a block's jobs: one submission for all of them where they are short, else one for each."""
-    seeds, units = len(BLOCKS[wildcards.seeds]), config["network"]["units"]
-    seconds = 0
-    for stage, updates in UPDATES.items():
-        # Points are searched, and tests made, of networks of both stages; the others work on trained networks.
-        modes = sum(MODES.values()) if stage in ("slow_points", "extrapolate") else MODES.get(stage, MODES["train"])
-        networks = seeds * modes
-        inputs = inputs_of(config[stage].get("batch"))
-        seconds += planning.seconds(updates, networks, inputs, units, FRONT_SECONDS[stage])
-    return "block" if seconds <= planning.SHORT_SECONDS else None
+    each = sum(config["resources"][name]["minutes"] * MODES.get(of, 1) for name in BLOCKWISE for of in STAGES[name].of)
+    return "block" if each * len(BLOCKS[wildcards.seeds]) <= planning.SHORT_MINUTES else None

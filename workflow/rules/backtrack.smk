@@ -17,13 +17,8 @@ rule backtrack_block:
         "../../envs/memrnn.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=by_size(
-            planning.megabytes,
-            config["backtrack"]["confusion_trials"] * MAX_DELAY,
-            "train",
-            front=FRONT_BYTES["backtrack"],
-        ),
-        runtime=by_size(planning.minutes, UPDATES["backtrack"], "train", front=FRONT_SECONDS["backtrack"]),
+        mem_mb=memory("backtrack"),
+        runtime=minutes("backtrack"),
         gpu=GPUS,
     params:
         code=code("backtrack"),

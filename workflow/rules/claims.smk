@@ -23,8 +23,8 @@ rule claims:
         "../../envs/memrnn.yaml"
     threads: 1
     resources:
-        mem_mb=by_networks(1000, 0.3),
-        runtime=by_networks(10, 0.001),
+        mem_mb=memory("claims"),
+        runtime=minutes("claims"),
     params:
         code=code("claims"),
         claims=config["claims"],

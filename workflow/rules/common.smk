@@ -25,7 +25,7 @@ from memrnn.data.downloads import COLLECTIONS
 from memrnn.models.cells import TITLES
 from memrnn.run import config as configuration
 from memrnn.run import digests, planning
-from memrnn.run.stages import JOINED, STAGES, TRAINERS
+from memrnn.run.stages import BLOCKWISE, JOINED, STAGES, TRAINERS
 
 planning.use_library(LIBRARY)
 MODULE = not workflow.modifier.is_main_snakefile()  # of another workflow, whose `config:` names what differs

@@ -26,8 +26,8 @@ rule correlate:
         "../../envs/memrnn.yaml"
     threads: 1
     resources:
-        mem_mb=by_networks(1000, 1),
-        runtime=by_networks(30, 0.002),
+        mem_mb=memory("correlate"),
+        runtime=minutes("correlate"),
     params:
         code=code("correlate"),
         correlate=config["correlate"],

@@ -14,8 +14,8 @@ rule extrapolate_block:
         "../../envs/memrnn.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=by_size(planning.megabytes, config["extrapolate"]["trials"] * CLASSES, front=FRONT_BYTES["extrapolate"]),
-        runtime=by_size(planning.minutes, UPDATES["extrapolate"], front=FRONT_SECONDS["extrapolate"]),
+        mem_mb=memory("extrapolate"),
+        runtime=minutes("extrapolate"),
         gpu=GPUS,
     params:
         code=code("extrapolate"),

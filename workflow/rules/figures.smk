@@ -22,8 +22,8 @@ rule figure:
         "../../envs/memrnn.yaml"
     threads: 1
     resources:
-        mem_mb=by_networks(1000, 0.3),
-        runtime=by_networks(10, 0.001),
+        mem_mb=memory("figures"),
+        runtime=minutes("figures"),
     params:
         code=code("figures", "memrnn.figures.{figure}"),
         settings={

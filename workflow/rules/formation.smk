@@ -26,8 +26,8 @@ rule formation:
         "../../envs/memrnn.yaml"
     threads: 1
     resources:
-        mem_mb=by_networks(1000, 0.3),
-        runtime=by_networks(10, 0.001),
+        mem_mb=memory("formation"),
+        runtime=minutes("formation"),
     params:
         code=code("formation"),
         resamples=config["correlate"]["resamples"],

@@ -15,13 +15,8 @@ rule portraits_block:
         "../../envs/memrnn.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=by_size(
-            planning.megabytes,
-            config["portraits"]["delay"] * config["portraits"]["trials"] * CLASSES,
-            "train",
-            front=FRONT_BYTES["portraits"],
-        ),
-        runtime=by_size(planning.minutes, UPDATES["portraits"], "train", front=FRONT_SECONDS["portraits"]),
+        mem_mb=memory("portraits"),
+        runtime=minutes("portraits"),
         gpu=GPUS,
     params:
         code=code("portraits"),

@@ -27,8 +27,8 @@ rule predictors:
         "../../envs/memrnn.yaml"
     threads: 1
     resources:
-        mem_mb=by_networks(1000, 1),
-        runtime=by_networks(30, 0.002),
+        mem_mb=memory("predictors"),
+        runtime=minutes("predictors"),
     params:
         code=code("predictors"),
         correlate=config["correlate"],

@@ -16,19 +16,8 @@ rule regularise_block:
         "../../envs/memrnn.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=by_size(
-            planning.megabytes,
-            max(config["regularise"]["batch"], config["train"]["log_trials"]) * planning.longest_trial(config),
-            "regularise",
-            front=FRONT_BYTES["regularise"],
-        ),
-        runtime=by_size(
-            planning.minutes,
-            UPDATES["regularise"],
-            "regularise",
-            config["regularise"]["batch"],
-            FRONT_SECONDS["regularise"],
-        ),
+        mem_mb=memory("regularise"),
+        runtime=minutes("regularise"),
         gpu=GPUS,
     params:
         code=code("regularise"),

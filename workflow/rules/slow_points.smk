@@ -15,10 +15,8 @@ rule slow_points_block:
         "../../envs/memrnn.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=by_size(  # images that the centroids take at once
-            planning.megabytes, 500, front=FRONT_BYTES["slow_points"]
-        ),
-        runtime=by_size(planning.minutes, UPDATES["slow_points"], front=FRONT_SECONDS["slow_points"]),
+        mem_mb=memory("slow_points"),
+        runtime=minutes("slow_points"),
         gpu=GPUS,
     params:
         code=code("slow_points"),

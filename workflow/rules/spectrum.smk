@@ -15,10 +15,8 @@ rule spectrum_block:
         "../../envs/memrnn.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=by_size(
-            planning.megabytes, config["spectrum"]["noise_trials"] * CLASSES, "train", front=FRONT_BYTES["spectrum"]
-        ),
-        runtime=by_size(planning.minutes, UPDATES["spectrum"], "train", front=FRONT_SECONDS["spectrum"]),
+        mem_mb=memory("spectrum"),
+        runtime=minutes("spectrum"),
         gpu=GPUS,
     params:
         code=code("spectrum"),

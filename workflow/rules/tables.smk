@@ -18,8 +18,8 @@ rule tables:
         "../../envs/memrnn.yaml"
     threads: 1
     resources:
-        mem_mb=by_networks(1000, 0.3),
-        runtime=by_networks(10, 0.001),
+        mem_mb=memory("tables"),
+        runtime=minutes("tables"),
     params:
         code=code("tables"),
     message:

@@ -15,13 +15,8 @@ rule train_block:
         "../../envs/memrnn.yaml"
     threads: config["threads"]
     resources:
-        mem_mb=by_size(
-            planning.megabytes,
-            max(config["train"]["batch"], config["train"]["log_trials"]) * MAX_DELAY,
-            "train",
-            front=FRONT_BYTES["train"],
-        ),
-        runtime=by_size(planning.minutes, UPDATES["train"], "train", config["train"]["batch"], FRONT_SECONDS["train"]),
+        mem_mb=memory("train"),
+        runtime=minutes("train"),
         gpu=GPUS,
     params:
         code=code("train"),

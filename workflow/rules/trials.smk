@@ -19,8 +19,8 @@ rule trials:
         "../../envs/memrnn.yaml"
     threads: 1
     resources:
-        mem_mb=by_networks(2000, 0),
-        runtime=by_networks(10, 0),
+        mem_mb=memory("trials"),
+        runtime=minutes("trials"),
     params:
         code=code("trials"),
         task=config["task"],

@@ -1,7 +1,7 @@
 """The image sources there are, and what is known of one before an image is read: its classes, its shape, its files.
 
-Planning a run needs this and must be quick, so nothing here imports torch, scikit-learn or Pillow. What reads a
-source's images is imported when they are read.
+Planning a run needs this and must be quick, so nothing here imports torch or scikit-learn. What reads a source's images
+is imported when they are read.
 """
 
 from __future__ import annotations
@@ -52,8 +52,7 @@ SOURCES: dict[str, Source] = {
     },
     "folder": Source("memrnn.data.dataset:folder", None, None),
 }
-# Numbers per image, to guess a job's size by.
-PIXELS: dict[str, int] = {name: math.prod(source.shape or (32, 32, 3)) for name, source in SOURCES.items()}
+MOST_IMAGES = 70_000  # of the known sets
 
 
 @dataclass(frozen=True)
@@ -196,6 +195,24 @@ def image_files(settings: Mapping[str, Any]) -> list[str]:
             shown = os.fsencode(path).decode(errors="backslashreplace")
             raise ValueError(f"{shown}: expected a path of UTF-8 without control characters. Rename it.")
     return paths
+
+
+def pixels(settings: Mapping[str, Any]) -> int:
+    """Numbers of an image, to guess a job's size by; of the user's own from the first one's header, in colour.
+
+    Raises:
+        ValueError: as `folder_tree`, or the first image cannot be read.
+    """
+    if shape := SOURCES[settings["source"]].shape:
+        return math.prod(shape)
+    from PIL import Image  # which planning does not need for known sets
+
+    first = image_files(settings)[0]
+    try:
+        with Image.open(first) as image:
+            return 3 * math.prod(image.size)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ValueError(f"{first}: expected an image, found {type(error).__name__}: {error}.") from error
 
 
 def left_out(settings: Mapping[str, Any]) -> list[str]:

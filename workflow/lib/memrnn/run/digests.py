@@ -20,9 +20,10 @@ from pathlib import Path
 
 from memrnn.core.files import write_atomic
 
-# Modules, and functions, that make no number.
+# Modules, and functions, that make no number. What `folder_tree` finds is in the digest of images, in its order.
 WITHOUT_NUMBERS = (
     *("memrnn.core.files", "memrnn.core.tables", "memrnn.training.engine.describe", "memrnn.data.downloads.locate"),
+    *("memrnn.data.sources.folder_tree", "memrnn.data.sources.folder_classes"),
     *("memrnn.core.jobs.log_to", "memrnn.core.jobs.told_to_stop", "memrnn.core.jobs.fingerprint_of"),
 )
 # Constants with an entry for each of something, of which a job uses some: an entry's key, or its class or the module of

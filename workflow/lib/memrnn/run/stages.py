@@ -75,5 +75,6 @@ STAGES = {
         Stage("figures", each="figure"),
     )
 }
+BLOCKWISE = tuple(name for name, stage in STAGES.items() if stage.of)
 TRAINERS = ("train", "regularise")  # stages that make networks
 JOINED = tuple(dict.fromkeys(table for stage in STAGES.values() for table in stage.tables))

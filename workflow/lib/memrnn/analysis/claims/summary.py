@@ -35,7 +35,7 @@ def summary(claims: pd.DataFrame) -> str:
             lines.append(f"    {measure}" + ("" if pd.isna(side) else f"; side: {side}"))
             if panels.panel.notna().any() and panels.value.isna().all():
                 most = f"n = {panels.networks.max()} at most, {panels.left_out.max()} left out"
-                lines.append(f"      not computable for any of {len(panels)} panels: {most}")
+                lines.append(f"      not computable in any panel: {most}")
                 continue
             for row in panels[panels.panel.notna()].itertuples():
                 between = "" if pd.isna(row.low) else f" [{row.low:6.3f}, {row.high:6.3f}]"

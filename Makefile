@@ -114,7 +114,7 @@ test-all: setup
 
 docs: $(VENV)-docs/.installed
 	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/python -m mkdocs build --strict --quiet
-	@echo "build/site/index.html"
+	@echo "build/site/index.html; with the search: python3 -m http.server --directory build/site"
 
 $(VENV)-docs/.installed: requirements-docs.lock
 	$(PYTHON) -m venv $(VENV)-docs

@@ -113,7 +113,7 @@ test-all: setup
 	$(PYTEST) $(TWO) $(ARGS)
 
 docs: $(VENV)-docs/.installed
-	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/python -m mkdocs build --strict
 	@echo "build/site/index.html; with the search: python3 -m http.server --directory build/site"
 
 $(VENV)-docs/.installed: requirements-docs.lock

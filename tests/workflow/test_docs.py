@@ -56,6 +56,16 @@ def test_links_lead_somewhere(page):
     assert broken_links(page) == []
 
 
+def test_code_names_pages_that_exist():
+    named = {
+        (path.relative_to(ROOT), page)
+        for folder in ("workflow", "tests", "benchmarks")
+        for path in (ROOT / folder).rglob("*.py")
+        for page in re.findall(r"\bdocs/\w+\.md\b", path.read_text(encoding="utf-8"))
+    }
+    assert [each for each in sorted(named) if not (ROOT / each[1]).exists()] == []
+
+
 def test_code_cites_sections_that_exist():
     found = [
         (path.relative_to(ROOT), page, section)

@@ -26,7 +26,7 @@ settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
 
 # Begun first, for they take longest: what waits for a scheduler's processes and what runs the workflow again and again.
-LONGEST = ("test_cluster.py", "test_reruns.py", "test_workflow.py")
+LONGEST = ("test_cluster.py", "test_reruns.py", "test_extending.py", "test_workflow.py")
 
 
 # Why a test may be skipped, by what it lacks. Where .ci/run has fetched all it can, MEMRNN_CANNOT names what could not

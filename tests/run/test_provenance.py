@@ -153,3 +153,17 @@ def test_devices_are_those_that_training_says_it_ran_on(tmp_path, monkeypatch):
     logs.append(tmp_path / "deleted.log")
     found = provenance.collect(CONFIG, tmp_path, [], logs, tmp_path)
     assert found["devices"] == ["NVIDIA H100, 80GB", "cpu"]
+
+
+def test_a_record_is_refused_where_something_was_made_with_other_settings(tmp_path):
+    made = {"code": "x", "seeds": [1], "train": {"learning_rate": 3e-3}, "protocol_settings": {"vocu": {"out_of": 140}}}
+    config = CONFIG | {"protocol_settings": {"vocu": {"out_of": 140, "starts": (0, 1)}}}
+    log_to(tmp_path / "right.log", "test", made).info("3 rows")
+    assert provenance.collect(config, tmp_path, [], [tmp_path / "right.log"], tmp_path)["config"] == config
+    for wrong in ({"train": {"learning_rate": 0.2}}, {"protocol_settings": {"vocu": {"out_of": 3}}}):
+        log_to(tmp_path / "wrong.log", "test", made | wrong)
+        logs = [tmp_path / "right.log", tmp_path / "wrong.log"]
+        with pytest.raises(
+            ValueError, match=r"wrong\.log: .* was made with (train\.learning_rate 0\.2|.*out_of 3); expected"
+        ):
+            provenance.collect(config, tmp_path, [], logs, tmp_path)

@@ -111,7 +111,7 @@ def test_every_kind_of_damage_is_found_in_every_kind_of_file(run, name, damage, 
 def test_a_checksum_beside_a_file_that_is_lost_or_another_is_found(run, name):
     seal = seal_of(run / name)
     flip(seal)
-    assert faults(run)[0] == (name, "invalid")
+    assert faults(run)[0] == (name, "changed")
     assert f"{seal.name} holds another checksum" in [fault.found for fault in verify.check(run)[1]]
     seal.unlink()
     assert [(fault.path, fault.found) for fault in verify.check(run)[1]] == [
@@ -188,7 +188,7 @@ INVALID = {
 
 
 @pytest.mark.parametrize(("name", "text", "found"), [(name, *case) for name in INVALID for case in INVALID[name]])
-def test_what_was_written_wrong_is_found_though_the_checksum_is_right(run, name, text, found):
+def test_what_was_written_wrong_is_found_though_the_checksum_is_right(run, name, text, found, capsys):
     (run / name).write_text(text)
     if name.endswith((".csv", ".json")):
         digest = verify.checksum(run / name)
@@ -197,6 +197,9 @@ def test_what_was_written_wrong_is_found_though_the_checksum_is_right(run, name,
     (fault,) = verify.check(run)[1]
     assert (fault.path, fault.kind) == (name, "invalid")
     assert re.search(found, fault.found)
+    verify.main([str(run)])
+    advice = capsys.readouterr().out.splitlines()[-1]
+    assert "keep it" in advice and "Delete" not in advice  # made again, it would be the same
 
 
 def test_the_smoke_run_is_right_and_everything_in_it_is_listed(smoke_run):

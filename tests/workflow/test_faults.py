@@ -77,7 +77,7 @@ class Block:
                     "network": DEFAULT["network"] | {"units": 8},
                     "train": DEFAULT["train"] | settings,
                     "engine": DEFAULT["engine"] | {"device": "cpu"},
-                    "protocol": DEFAULT["protocol_settings"]["vocu"],
+                    "protocol_settings": {"vocu": DEFAULT["protocol_settings"]["vocu"]},
                 },
             }
         return common | {

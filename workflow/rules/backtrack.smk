@@ -27,7 +27,7 @@ rule backtrack_block:
         learning_rate_drop=config["slow_points"]["learning_rate_drop"],
         task=config["task"],
         steps=config["train"]["steps"],
-        protocol=lambda wildcards: config["protocol_settings"][wildcards.protocol],
+        protocol_settings=lambda wildcards: {wildcards.protocol: config["protocol_settings"][wildcards.protocol]},
         device=config["engine"]["device"],
     message:
         "Slow points back through training of {wildcards.cell}, {wildcards.protocol}, {wildcards.seeds}"

@@ -19,14 +19,28 @@ def of_all_jobs(patterns):
     return [path for name, stage in STAGES.items() for path in of_jobs(name, *patterns(getattr(rules, stage.rule)))]
 
 
-onsuccess:
-    # Verdicts belong at the end of a run that reached them; after a part of it, they may be those of other settings.
-    if planning.written(PROVENANCE) != BEFORE:
-        from memrnn.analysis.claims import (
-            __main__,
-        )  # here and not for every plan: its statistics take a second to import
+def end(whole):
+    """What comes after all jobs of this call, those of the whole run or of a part of it."""
+    if planning.written(PROVENANCE) == BEFORE:
+        made = {job.rule.name for job in workflow.dag.finished_jobs} & {stage.rule for stage in STAGES.values()}
+        if made and not workflow.touch and planning.forget_record(RESULTS):
+            print(
+                f"{RESULTS}: {', '.join(sorted(made))} made anew, so the run's record was removed: it told of the settings"
+            )
+            print("of before. The same command without a target writes it again.")
+    elif whole:
+        # Verdicts belong at the end of a run that reached them; after a part, they may be those of other settings.
+        from memrnn.analysis.claims import __main__ as claims  # its statistics take a second to import
 
-        __main__.main([RESULTS])
+        claims.main([RESULTS])
+
+
+onsuccess:
+    end(whole=True)
+
+
+onerror:
+    end(whole=False)
 
 
 def leave_note():

@@ -25,7 +25,7 @@ rule regularise_block:
         regularise=lambda wildcards: {
             key: value for key, value in config["regularise"].items() if key not in ("protocols", "modes")
         },
-        modes=planning.modes(config),
+        mode_settings=planning.modes(config),
         engine=config["engine"],
         log_trials=config["train"]["log_trials"],
         checkpoints=config["train"]["checkpoints"],

@@ -25,7 +25,7 @@ rule train_block:
         network=planning.network(config),
         train=config["train"],
         engine=config["engine"],
-        protocol=lambda wildcards: config["protocol_settings"][wildcards.protocol],
+        protocol_settings=lambda wildcards: {wildcards.protocol: config["protocol_settings"][wildcards.protocol]},
     message:
         "Train {wildcards.cell} under {wildcards.protocol}, {wildcards.seeds}"
     script:

@@ -14,12 +14,12 @@ from memrnn.training.engine import device_of
 
 params, task, settings = snakemake.params, snakemake.params.task, snakemake.params.backtrack
 cell, protocol = snakemake.wildcards.cell, snakemake.wildcards.protocol
-log = log_to(snakemake.log[0], "backtrack")
+log = log_to(snakemake.log[0], "backtrack", snakemake.params)
 prepare_process(snakemake.threads)
 
 device = device_of(params.device)
 images = load_images(snakemake.input.images).to(device)
-stages = schedule(protocol, params.protocol, params.steps, Stage(len(images.classes), task["steps"]))
+stages = schedule(protocol, params.protocol_settings[protocol], params.steps, Stage(len(images.classes), task["steps"]))
 checkpoints, meta = load_checkpoints(snakemake.input.checkpoints, cell, stages, device)
 points, _ = stored(snakemake.input.points, settings["start_steps"], meta["seeds"])
 points = tuple(part.to(device) for part in points)

@@ -4,7 +4,7 @@ from memrnn.analysis.claims import Evidence, judge, numbers, summary
 from memrnn.core.files import load_table, save_json, save_table
 from memrnn.core.jobs import log_to
 
-log = log_to(snakemake.log[0], "claims")
+log = log_to(snakemake.log[0], "claims", snakemake.params)
 correlate = snakemake.params.correlate
 tables = {
     name: load_table(snakemake.input[name], name)

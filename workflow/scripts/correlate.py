@@ -5,7 +5,7 @@ from memrnn.analysis.scores import scores
 from memrnn.core.files import load_table, save_table
 from memrnn.core.jobs import log_to
 
-log = log_to(snakemake.log[0], "correlate")
+log = log_to(snakemake.log[0], "correlate", snakemake.params)
 settings = snakemake.params.correlate
 
 table = scores(

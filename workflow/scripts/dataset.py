@@ -4,7 +4,7 @@ from memrnn.core.jobs import log_to
 from memrnn.data.dataset import build
 from memrnn.data.images import save
 
-log = log_to(snakemake.log[0], "dataset")
+log = log_to(snakemake.log[0], "dataset", snakemake.params)
 image_set = build(snakemake.params.dataset)
 save(snakemake.output.images, image_set)
 log.info(

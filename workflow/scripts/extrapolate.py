@@ -9,7 +9,7 @@ from memrnn.models import networks
 from memrnn.training.engine import device_of
 
 settings, task = snakemake.params.extrapolate, snakemake.params.task
-log = log_to(snakemake.log[0], "extrapolate")
+log = log_to(snakemake.log[0], "extrapolate", snakemake.params)
 prepare_process(snakemake.threads)
 
 images = load_images(snakemake.input.images)

@@ -6,7 +6,7 @@ from memrnn.figures import FIGURES
 from memrnn.figures.render import caption, draw, save
 
 name, settings = snakemake.wildcards.figure, snakemake.params.settings
-logger = log_to(snakemake.log[0], "figures")
+logger = log_to(snakemake.log[0], "figures", snakemake.params)
 
 tables = {table: load_table(snakemake.input[table], table) for table in FIGURES[name]}
 save(draw(name, tables, settings), snakemake.output.png, snakemake.output.svg, dpi=settings["dpi"])

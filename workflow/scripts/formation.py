@@ -4,7 +4,7 @@ from memrnn.analysis.formation import confusion_test, form
 from memrnn.core.files import load_table, save_table
 from memrnn.core.jobs import log_to
 
-log = log_to(snakemake.log[0], "formation")
+log = log_to(snakemake.log[0], "formation", snakemake.params)
 confusion = load_table(snakemake.input.confusion, "confusion")
 
 table = form(

@@ -10,7 +10,7 @@ from memrnn.models import networks
 from memrnn.training.engine import device_of
 
 settings = snakemake.params.portraits
-log = log_to(snakemake.log[0], "portraits")
+log = log_to(snakemake.log[0], "portraits", snakemake.params)
 prepare_process(snakemake.threads)
 
 images = load_images(snakemake.input.images)

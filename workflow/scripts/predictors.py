@@ -4,7 +4,7 @@ from memrnn.analysis.predictors import compare, numbers, predict
 from memrnn.core.files import load_table, save_json, save_table
 from memrnn.core.jobs import log_to
 
-log = log_to(snakemake.log[0], "predictors")
+log = log_to(snakemake.log[0], "predictors", snakemake.params)
 budget, settings = snakemake.params.search_steps, snakemake.params.correlate
 tables = [load_table(snakemake.input[name], name) for name in ("slow_points", "spectrum", "scores")]
 

@@ -16,8 +16,8 @@ from memrnn.training.engine import choose
 from memrnn.training.known import Known
 from memrnn.training.regularise import train_on
 
-settings, task, modes = snakemake.params.regularise, snakemake.params.task, snakemake.params.modes
-log = log_to(snakemake.log[0], "regularise")
+settings, task, modes = snakemake.params.regularise, snakemake.params.task, snakemake.params.mode_settings
+log = log_to(snakemake.log[0], "regularise", snakemake.params)
 prepare_process(snakemake.threads)
 stop = told_to_stop()
 

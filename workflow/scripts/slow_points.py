@@ -12,7 +12,7 @@ from memrnn.tasks.delayed_classification import held_input, mean_input
 from memrnn.training.engine import device_of
 
 settings = snakemake.params.slow_points
-log = log_to(snakemake.log[0], "slow_points")
+log = log_to(snakemake.log[0], "slow_points", snakemake.params)
 prepare_process(snakemake.threads)
 
 images = load_images(snakemake.input.images)

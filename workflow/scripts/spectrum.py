@@ -10,7 +10,7 @@ from memrnn.models import networks
 from memrnn.training.engine import device_of
 
 settings = snakemake.params.spectrum
-log = log_to(snakemake.log[0], "spectrum")
+log = log_to(snakemake.log[0], "spectrum", snakemake.params)
 prepare_process(snakemake.threads)
 
 images = load_images(snakemake.input.images)

@@ -6,7 +6,7 @@ from memrnn.core.files import load_table, save_table
 from memrnn.core.jobs import log_to
 from memrnn.core.tables import columns_of
 
-log = log_to(snakemake.log[0], "tables")
+log = log_to(snakemake.log[0], "tables", snakemake.params)
 name = snakemake.wildcards.table
 parts = [load_table(path, name) for path in snakemake.input.get("parts", [])]
 filled = [part for part in parts if len(part)]

@@ -16,13 +16,13 @@ from memrnn.training.engine import choose
 
 cell, protocol = snakemake.wildcards.cell, snakemake.wildcards.protocol
 settings, task, seeds = snakemake.params.train, snakemake.params.task, snakemake.params.seeds
-log = log_to(snakemake.log[0], "train")
+log = log_to(snakemake.log[0], "train", snakemake.params)
 prepare_process(snakemake.threads)
 stop = told_to_stop()
 
 images = load_images(snakemake.input.images)
 full = Stage(len(images.classes), task["steps"])
-stages = schedule(protocol, snakemake.params.protocol, settings["steps"], full)
+stages = schedule(protocol, snakemake.params.protocol_settings[protocol], settings["steps"], full)
 plan = train.Plan(
     schedule=stages,
     full=full,

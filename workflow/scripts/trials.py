@@ -8,7 +8,7 @@ from memrnn.models import networks
 from memrnn.tasks.delayed_classification import example
 
 task = snakemake.params.task
-log = log_to(snakemake.log[0], "trials")
+log = log_to(snakemake.log[0], "trials", snakemake.params)
 
 ensemble, meta = networks.load(snakemake.input.networks)
 table = example(ensemble, load_images(snakemake.input.images), task["steps"], task["min_delay"])

@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import ctypes
 import hashlib
+import json
 import logging
 import os
 import signal
@@ -90,8 +91,10 @@ def fingerprint_of(*parts: Any) -> str:
     return digest.hexdigest()
 
 
-def log_to(path: str | Path, name: str) -> logging.Logger:
+def log_to(path: str | Path, name: str, settings: Mapping[str, Any] | None = None) -> logging.Logger:
     """Logger that writes to a rule's log file and to standard error, in a process that alone does this job.
+
+    Its first line has the job's settings, if any, from which the run's record makes sure of what was done with them.
 
     An uncaught exception is written to the log file too, so that the log alone explains a failure.
 
@@ -113,6 +116,8 @@ def log_to(path: str | Path, name: str) -> logging.Logger:
     sys.excepthook = explain
     # Not on the log itself: Snakemake removes logs before it starts their jobs again.
     _claim(f"{path}.lock", logger)
+    if settings is not None:
+        logger.info("settings %s", json.dumps(dict(settings.items()), sort_keys=True, default=str))
     return logger
 
 

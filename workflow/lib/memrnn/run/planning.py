@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from memrnn.core.files import seal_of
 from memrnn.tasks.protocols import step_of
 
 # Of jobs on a cluster, beside what the configuration says. Evaluating 30 LSTM networks of 200 units on 1,000
@@ -81,6 +82,15 @@ def megabytes(config: Mapping[str, Any], stage: str, networks: int, classes: int
 def written(path: str | Path) -> int | None:
     """When a file was last written, in nanoseconds; None where there is none."""
     return os.stat(path).st_mtime_ns if os.path.isfile(path) else None
+
+
+def forget_record(results: str | Path) -> bool:
+    """Remove what a run's folder says of the run as a whole; whether there was anything."""
+    paths = [Path(results, name) for name in ("provenance.json", "manifest.csv")]
+    found = [path for each in paths for path in (each, seal_of(each)) if path.exists()]
+    for path in found:
+        path.unlink()
+    return bool(found)
 
 
 def use_library(library: str | Path) -> None:

@@ -8,7 +8,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -33,6 +33,8 @@ CHOOSING = (
 
 # The line by which a job of training says how it computes; `engine.describe` writes it.
 DEVICE = re.compile(r"^\S+ \S+ on (.+?), products in ", re.MULTILINE)
+# The line by which a job says with what settings it works; `jobs.log_to` writes it.
+MADE_WITH = re.compile(r"^\S+ \S+ settings (\{.*\})$", re.MULTILINE)
 
 
 def collect(
@@ -57,6 +59,14 @@ def collect(
         there are none); and per rule the number of jobs, their seconds by the clock, in all (seconds) and of
         the longest (longest_seconds), and of the processor in all (cpu_seconds), and the largest memory of one (MiB).
     """
+    written = json.loads(json.dumps(config))
+    for path in filter(os.path.isfile, logs):
+        for line in MADE_WITH.findall(Path(path).read_text(errors="replace")):
+            for key, made, now in _differing(json.loads(line), written):
+                raise ValueError(
+                    f"{path}: what this job made was made with {key} {made}; expected {now}, as the configuration says "
+                    f"now, and this record would say. Make it again (--forcerun), or run with the settings of then."
+                )
     # In a folder within a clone of something else, git would tell that clone's commit.
     top = _git(root, "rev-parse", "--show-toplevel")
     in_clone = top is not None and Path(top).resolve() == Path(root).resolve()
@@ -75,6 +85,15 @@ def collect(
         "ended": _utc(jobs["ended"].max()) if len(jobs) else None,
         "rules": _rules(jobs),
     }
+
+
+def _differing(made: Mapping[str, Any], config: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Settings of a job that the configuration has, too, under the same name, with another value: name and both."""
+    for key in (made.keys() & config.keys()) - {"seeds"}:  # a job's seeds are a part of the run's
+        if isinstance(made[key], dict) and isinstance(config[key], dict):
+            yield from _differing(made[key], config[key], f"{above}{key}.")
+        elif made[key] != config[key]:
+            yield f"{above}{key}", made[key], config[key]
 
 
 def versions() -> dict[str, str]:

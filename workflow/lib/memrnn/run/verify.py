@@ -118,9 +118,9 @@ def _compare(path: Path, size: int, digest: str) -> Iterator[tuple[str, str]]:
         yield from (("invalid", fault) for fault in invalid(path))
         seal = seal_of(path)
         if path.suffix in (".csv", ".json") and not seal.is_file():
-            yield "invalid", f"comes without its checksum, {seal.name}"
+            yield "changed", f"comes without its checksum, {seal.name}"
         elif seal.is_file() and seal.read_bytes() != f"{digest}  {path.name}\n".encode():
-            yield "invalid", f"{seal.name} holds another checksum"
+            yield "changed", f"{seal.name} holds another checksum"
 
 
 def invalid(path: Path) -> Iterator[str]:
@@ -149,8 +149,9 @@ def invalid(path: Path) -> Iterator[str]:
 
 ADVICE = {
     "missing": "The next call of Snakemake with a missing file as its target makes it again.",
-    "changed": "Delete what has changed or is invalid and name it as Snakemake's target: it is made again as it was, "
-    "and all that rests on it.",
+    "changed": "Delete what has changed and name it as Snakemake's target: it is made again, and all that rests on it.",
+    "invalid": "What is invalid is just as it was written, so keep it: made again, it would be the same. It was written by "
+    "another version of this program (provenance.json names the commit), or the program is at fault.",
     "extra": "An extra file is of another configuration, or was put there by hand: keep it elsewhere, or delete it.",
 }
 
@@ -171,7 +172,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{run}: all {right} files are right")
         return 0
     print(f"{run}: {right} files are right, {len(faults)} faults")
-    kinds = {"changed" if fault.kind == "invalid" else fault.kind for fault in faults}
+    kinds = {fault.kind for fault in faults}
     for kind, advice in ADVICE.items():
         if kind in kinds:
             print(advice)

@@ -5,6 +5,7 @@ rule spectrum_block:
         points=f"{RESULTS}/slow_points/train/{{cell}}-{{protocol}}/{{seeds}}.safetensors",
     output:
         table=f"{RESULTS}/spectrum/{{cell}}-{{protocol}}/{{seeds}}.csv",
+        relaxed=f"{RESULTS}/spectrum/{{cell}}-{{protocol}}/{{seeds}}.relaxed.csv",
     log:
         f"{RESULTS}/logs/spectrum/{{cell}}-{{protocol}}/{{seeds}}.log",
     benchmark:

@@ -345,7 +345,6 @@ REFUSED = [
         [40, 0],
         r"spectrum\.relaxed_times: found \[40, 0\]; allowed: times in strictly ascending",
     ),
-    ("spectrum.relaxed_times", [0, 20], r"relaxed_times: found \[0, 20\]; allowed: times with twice task\.steps, 40"),
     ("dataset.source", "folder", r"dataset\.folder: found null; allowed: the path of a folder, because .* is folder"),
     (
         "dataset.folder",

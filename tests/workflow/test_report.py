@@ -180,7 +180,7 @@ def test_a_figure_has_the_caption_that_was_written_beside_it(config):
 
 def test_front_page_links_to_what_is_there(config):
     text = render("workflow", {}, config | {"numbers": NUMBERS}, shown=("correlation.png", "claims.csv"))
-    assert "C3 not supported: the speed of the slow points predicts extrapolation (correlation.png)" in text
+    assert "the slower its point, the better a class is remembered (correlation.png)" in text
     assert "(claims.csv)" in text
     assert "(extrapolation.png)" not in text
     assert "24 networks (GRU, LSTM; VoCu, DeCu, NaCu; seeds 0, 1, 2, 3)" in text

@@ -23,7 +23,10 @@ rule spectrum_block:
         gpu=GPUS,
     params:
         code=code("spectrum"),
-        spectrum=config["spectrum"],
+        spectrum={
+            **config["spectrum"],
+            "relaxed_times": sorted({*config["spectrum"]["relaxed_times"], 2 * MAX_DELAY}),
+        },
         device=config["engine"]["device"],
     message:
         "Kinds of points of {wildcards.cell}, {wildcards.protocol}, {wildcards.seeds}"

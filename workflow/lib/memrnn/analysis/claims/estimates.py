@@ -261,8 +261,8 @@ def _check(tables: Mapping[str, pd.DataFrame], search_steps: int, relaxed_time: 
             )
     if relaxed_time not in set(correlation.search_steps[correlation.predictor == "relaxed_speed"]):
         raise ValueError(
-            f"table correlation has no relaxed speed after {relaxed_time} time steps, twice T_max; expected it among "
-            "spectrum.relaxed_times. Add it there and run again."
+            f"table correlation has no relaxed speed after {relaxed_time} time steps, twice T_max; expected the "
+            "spectrum stage to have taken it. Run that stage again."
         )
     for (cell, curriculum), group in scores[scores.phase != "trained"].groupby(["cell", "curriculum"]):
         if "control" not in set(group.phase):

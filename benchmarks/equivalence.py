@@ -26,8 +26,8 @@ they bound the 95 % t interval, over seeds, of the seed's mean over the panels. 
 
 For scale: exact_mean and exact_sd are mean and standard deviation of the exact networks, which differ in their seed
 alone; sd_ratio is the setting's standard deviation over the exact one's. Pooled, they are the mean of the panels' means
-and the root of the mean of the panels' variances. Networks that have not learned (accuracy at T_max below
-correlate.learned_accuracy) stay in and are counted: not_learned under the setting, not_learned_exact under exact.
+and the root of the mean of the panels' variances. Networks that have not learned (nominal accuracy below
+correlate.learned_level) stay in and are counted: not_learned under the setting, not_learned_exact under exact.
 
 Rule, fixed before any result was seen. The margins are 0.02 for the nominal accuracy, 0.05 for the extrapolation score,
 0.05 for the regularisation effect, 0.1 for the log10 speed. In a measure, a setting is

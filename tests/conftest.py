@@ -120,6 +120,21 @@ def spectrum_of(scores: "pd.DataFrame", search_steps: int = 3000, **columns) -> 
     )
 
 
+def relaxed_of(scores: "pd.DataFrame", times: tuple[int, ...] = (0, 40), speed: object = None) -> "pd.DataFrame":
+    """A table of relaxed speeds, every class read out right, of the trained networks of `scores`.
+
+    Speeds are made up, rising from class to class, alike in every network; at the last time they are `speed` if given.
+    """
+    import pandas as pd
+
+    points = ["dataset", "cell", "curriculum", "phase", "seed", "label"]
+    table = scores.loc[scores.phase == "trained", points]
+    parts = [table.assign(time=time, speed=table.label + 1.0, readout=table.label) for time in times]
+    if speed is not None:
+        parts[-1]["speed"] = speed
+    return pd.concat(parts, ignore_index=True)
+
+
 def filled(name: str, frame: "pd.DataFrame") -> "pd.DataFrame":
     """A table of the schema from some of its columns: what they lack is made up, or empty where it may be."""
     import numpy as np

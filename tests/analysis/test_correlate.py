@@ -3,29 +3,43 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import spectrum_of
+from conftest import relaxed_of, spectrum_of
 from scipy import stats
 
-from memrnn.analysis.correlate import PREDICTORS, about_speed, absorbing, correlate
-from memrnn.analysis.scores import POINT, lifetimes, scores
+from memrnn.analysis import correlate as stage
+from memrnn.analysis import scores as scoring
+from memrnn.analysis.correlate import PREDICTORS, TARGETS, absorbing
+from memrnn.analysis.scores import POINT, lifetimes
 from memrnn.core.files import load_table, save_table
 from memrnn.core.stats import bootstrap, pooled_rho, rank_correlation
 from memrnn.core.streams import stream
 from memrnn.core.tables import TABLES, columns_of
 
 SETTINGS = {"resamples": 200, "confidence": 0.95, "seed": 0}
+ALARM = 0.125  # how often each class is answered where another was shown
 
 
 def extrapolation(networks, delays=(5, 20, 50, 100)):
     """Table from {(cell, curriculum, phase, seed): {label: accuracies, one per delay}}."""
     rows = [
-        ["digits", *network, label, delay, accuracy, 100, 0.0]
+        ["digits", *network, label, delay, accuracy, 100, 0.0, ALARM, accuracy - ALARM]
         for network, classes in networks.items()
         for label, accuracies in classes.items()
         for delay, accuracy in zip(delays, accuracies, strict=True)
     ]
     names = ["dataset", "cell", "curriculum", "phase", "seed", "label", "delay", "accuracy", "trials", "false_response"]
-    return pd.DataFrame(rows, columns=names)
+    return pd.DataFrame(rows, columns=[*names, "false_alarm", "informedness"])
+
+
+def scores(table, max_delay, learned_level=0.0):
+    """Scores of networks that do the training task as well as they do at T_max, or at another delay where it is not."""
+    known = max_delay if (table.delay == max_delay).any() else table.delay.min()
+    return scoring.scores(table, table[table.delay == known], max_delay, learned_level)
+
+
+def correlate(slow, spectrum, score, relaxed=None, **settings):
+    relaxed = relaxed_of(score) if relaxed is None else relaxed
+    return stage.correlate(slow, spectrum, relaxed, score, **settings)
 
 
 def tables(networks, budgets=(300, 3000), learned=True):
@@ -41,10 +55,15 @@ def tables(networks, budgets=(300, 3000), learned=True):
             for order, steps in enumerate(budgets):
                 slow.append([*point, steps, 1 / speed if order else speed, label, 1 / speed, 1.0])
             has = learned if isinstance(learned, bool) else (cell, curriculum, seed) in learned
-            score.append([*point, 1.0 if has else 0.0, target, 100.0 + label, False, has])
+            held = {"extrapolation_score": target, "memory_score": target, "lifetime": 100.0 + label}
+            score.append(
+                dict(zip(POINT, point, strict=True))
+                | held
+                | {"nominal_accuracy": 1.0 if has else 0.0, "memory_lifetime": 100.0 + label, "learned": has}
+            )
     names = ["dataset", "cell", "curriculum", "phase", "seed", "label"]
     columns = [*names, "search_steps", "speed", "readout", "start_speed", "nearest_distance"]
-    score = pd.DataFrame(score, columns=columns_of("scores"))
+    score = pd.DataFrame(score).assign(lifetime_censored=False)
     return pd.DataFrame(slow, columns=columns), spectrum_of(score), score
 
 
@@ -62,7 +81,7 @@ def random_networks(curricula, seeds, classes=10, slope=-0.5, cells=("gru",)):
 
 def row(table, curriculum, steps, cell="gru"):
     """Of the speed (0: the centroid's) and the extrapolation score."""
-    table = about_speed(table)
+    table = table[table.predictor.isin(["speed", "centroid_speed"]) & (table.target == "extrapolation_score")]
     found = table[(table.cell == cell) & (table.curriculum == curriculum) & (table.search_steps == steps)]
     assert len(found) == 1
     return found.iloc[0]
@@ -79,7 +98,6 @@ class TestScores:
                 }
             ),
             max_delay=20,
-            learned_accuracy=0.5,
         )
         assert list(table.columns) == columns_of("scores")
         table = table.set_index(["phase", "seed", "label"])
@@ -93,6 +111,10 @@ class TestScores:
         }
         assert table.extrapolation_score.loc["trained", 0, 0] == pytest.approx(0.4)  # (0.6 + 0.2) / 2
         assert table.extrapolation_score.loc["control", 0, 1] == pytest.approx(0.1)
+        assert table.memory_score.to_dict() == pytest.approx((table.extrapolation_score - ALARM).to_dict())
+        assert table.accuracy_at_t_max.to_dict() == table.nominal_accuracy.to_dict()
+        # Informedness falls from 0.775 to 0.475 and 0.075; half of 0.775 is passed on the way from 50 to 100.
+        assert table.memory_lifetime.loc["trained", 0, 0] == pytest.approx(50 * 2 ** ((0.475 - 0.3875) / 0.4), abs=1e-6)
         # Seed 0 has learned (mean of 0.9 and 0.3), and stays so when training on has ruined it; seed 1 has 0.495.
         assert table.learned.groupby(["phase", "seed"]).first().to_dict() == {
             ("control", 0): True,
@@ -107,8 +129,8 @@ class TestScores:
                 ("lstm", "nacu", "trained", 0): {0: [0.0, 0.0, 0.0, 0.0], 1: [0.0, 0.0, 0.0, 0.0]},
             }
         )
-        first = scores(table, 20, 0.5)
-        pd.testing.assert_frame_equal(first, scores(table.sample(frac=1, random_state=1), 20, 0.5))
+        first = scores(table, 20)
+        pd.testing.assert_frame_equal(first, scores(table.sample(frac=1, random_state=1), 20))
         save_table(tmp_path / "scores.csv", first, "scores")
         back = load_table(tmp_path / "scores.csv", "scores")
         pd.testing.assert_frame_equal(first, back)
@@ -119,20 +141,37 @@ class TestScores:
         orders = {
             label: [0.7, *order] for label, order in enumerate([(0.1, 0.2, 0.3), (0.3, 0.2, 0.1), (0.2, 0.2, 0.2)])
         }
-        table = scores(extrapolation({("gru", "vocu", "trained", 0): orders}, (20, 30, 50, 100)), 20, 0.7)
+        table = scores(extrapolation({("gru", "vocu", "trained", 0): orders}, (20, 30, 50, 100)), 20, 0.55)
         assert table.extrapolation_score.nunique() == 1
         assert table.learned.all()
+
+    def test_learning_is_measured_from_chance(self):
+        """Half-way from chance to 1 is 0.75 of two classes and 0.625 of four."""
+        for classes, enough in ((2, 0.75), (4, 0.625)):
+            for accuracy in (enough, enough - 0.01):
+                table = extrapolation({("gru", "vocu", "trained", 0): dict.fromkeys(range(classes), [accuracy] * 4)})
+                assert scores(table, 20, 0.5).learned.all() == (accuracy == enough)
+
+    def test_nominal_accuracy_is_that_of_the_training_task(self):
+        table = extrapolation({("gru", "vocu", "trained", 0): {0: [1.0, 0.9, 0.6, 0.2], 1: [1.0, 0.3, 0.1, 0.0]}})
+        nominal = table[table.delay == 5].assign(accuracy=[0.8, 0.7])
+        found = scoring.scores(table, nominal, 20, 0.5)
+        assert found.nominal_accuracy.tolist() == [0.8, 0.7]
+        assert found.accuracy_at_t_max.tolist() == [0.9, 0.3]
+        assert found.learned.all()
+        with pytest.raises(ValueError, match=r"tables nominal and extrapolation disagree about .*label=1: only one"):
+            scoring.scores(table, nominal[:1], 20, 0.5)
 
     def test_refuses_tables_that_cannot_be_scored(self):
         good = extrapolation({("gru", "vocu", "trained", 0): {0: [1, 1, 1, 1], 1: [1, 1, 1, 1]}})
         with pytest.raises(ValueError, match=r"has the delays \[5, 20, 50, 100\]; expected 30"):
-            scores(good, 30, 0.5)
+            scores(good, 30)
         with pytest.raises(ValueError, match="at least one above it"):
-            scores(good, 100, 0.5)
+            scores(good, 100)
         with pytest.raises(ValueError, match=r"lacks delay \[50\] for .*label=1"):
-            scores(good.drop(index=6), 20, 0.5)
+            scores(good.drop(index=6), 20)
         with pytest.raises(ValueError, match=r"no rows of phase trained for .*phase=control, seed=0"):
-            scores(good.assign(phase="control"), 20, 0.5)
+            scores(good.assign(phase="control"), 20)
 
     def test_refuses_a_network_without_a_class(self):
         uneven = extrapolation(
@@ -142,7 +181,7 @@ class TestScores:
             }
         )
         with pytest.raises(ValueError, match=r"lacks label \[1\] for .*seed=1"):
-            scores(uneven, 20, 0.5)
+            scores(uneven, 20)
 
 
 class TestLifetime:
@@ -203,7 +242,6 @@ class TestLifetime:
                 }
             ),
             max_delay=20,
-            learned_accuracy=0.5,
         ).set_index(["phase", "label"])
         assert table.lifetime.to_dict() == {
             ("trained", 0): 50,  # the level is 0.7
@@ -366,11 +404,12 @@ class TestCorrelate:
         )
         table = correlate(slow, spectrum, score, **SETTINGS)
         assert list(table.columns) == columns_of("correlation")
-        budgets = {"speed": (300, 3000)} | {n: (3000,) for n, kind in PREDICTORS.items() if kind.table == "spectrum"}
+        budgets = {n: (3000,) for n, kind in PREDICTORS.items() if kind.table == "spectrum"}
+        budgets |= {"speed": (300, 3000), "relaxed_speed": (0, 40)}
         assert [*table[list(TABLES["correlation"].key)[2:]].itertuples(index=False, name=None)] == [
             (curriculum, predictor, steps, target)
             for curriculum in ("vocu", "all")
-            for target in ("extrapolation_score", "lifetime")
+            for target in TARGETS
             for predictor, kind in PREDICTORS.items()
             for steps in (budgets[predictor] if kind.at_budget else (0,))
         ]
@@ -383,6 +422,17 @@ class TestCorrelate:
         assert row(table, "vocu", 0).rho == pytest.approx(-found.rho)
         # One protocol: pooling changes nothing but the stream.
         assert row(table, "all", 300).rho == found.rho
+
+    def test_between_networks_one_point_counts_a_network(self):
+        """Means of log speed and of the score over classes, whose ranks within a network say something else."""
+        networks = {("gru", "vocu", seed): ([10**seed, 10 ** (4 - seed / 2)], [0.1, 0.2 * seed]) for seed in range(4)}
+        found = row(correlate(*tables(networks), **SETTINGS), "vocu", 300)
+        assert found.network_rho == 1  # means of log10: (seed + 4 - seed / 2) / 2
+        assert found.rho < 1 and np.isnan(found.network_low)
+        networks["gru", "vocu", 4] = ([1e9, 1e9], [0.0, 0.0])
+        found = row(correlate(*tables(networks), **SETTINGS), "vocu", 300)
+        assert found.network_rho == pytest.approx(stats.spearmanr([1, 2, 3, 4, 5], [2, 3, 4, 5, 1]).statistic)
+        assert found.network_low < found.network_rho < found.network_high
 
     def test_identical_networks_have_a_value_and_no_interval(self):
         speeds = [1, 2, 3, 4]
@@ -514,6 +564,7 @@ class TestCorrelate:
             "spectrum": spectrum.assign(
                 **{kind.column: 1 + rng.random(18) for kind in PREDICTORS.values() if kind.table == "spectrum"}
             ),
+            "relaxed": relaxed_of(score, (40,), 1 + rng.random(18)),
             "scores": score.assign(nominal_accuracy=rng.random(18)),
         }
         point = ["seed", "label"]
@@ -521,7 +572,7 @@ class TestCorrelate:
             frames = dict(scores_of)
             known = frames[kind.table][point].merge(score[[*point, "lifetime"]], on=point).lifetime
             frames[kind.table] = frames[kind.table].assign(**{kind.column: known.to_numpy() ** kind.sign})
-            table = correlate(*frames.values(), **SETTINGS)
+            table = stage.correlate(*frames.values(), **SETTINGS)
             here = table[(table.curriculum == "vocu") & (table.target == "lifetime")].set_index("predictor").rho
             assert here[name] * kind.sign == pytest.approx(1)
             assert here.drop(name).abs().max() < 0.9

@@ -12,7 +12,7 @@ import pytest
 from conftest import filled, spectrum_of
 from scipy import optimize, stats
 
-from memrnn.analysis.correlate import PREDICTORS, correlate
+from memrnn.analysis.correlate import PREDICTORS, TARGETS, correlate, panels
 from memrnn.analysis.predictors import (
     ERRORS,
     compare,
@@ -34,11 +34,12 @@ POINT = ["dataset", "cell", "curriculum", "phase", "seed", "label"]
 NETWORK = ["curriculum", "seed"]
 ESTIMATES = [name for name, column in TABLES["predictors"].columns.items() if column.may_be_empty]
 COMBINED = ("speed + drift + diffusion", "time_constant + drift + diffusion")
+BUDGETS = {"slow_points": (300, STEPS), "relaxed": (40,)}
 # Every model of the lifetime: predictors with their budgets, in order, combinations of them, and none.
 SINGLE = [
     (name, steps)
     for name, kind in PREDICTORS.items()
-    for steps in ((0,) if not kind.at_budget else (300, STEPS) if kind.table == "slow_points" else (STEPS,))
+    for steps in (BUDGETS.get(kind.table, (STEPS,)) if kind.at_budget else (0,))
 ]
 MODELS = [*SINGLE, *((name, STEPS) for name in COMBINED), ("constant", 0)]
 
@@ -58,8 +59,9 @@ def tables(curricula=("decu", "vocu"), seeds=3, classes=6, learned=lambda curric
     ]
     score = pd.DataFrame(keys, columns=POINT)
     true = rng.uniform(np.log10(30), np.log10(3000), len(score))
-    score["extrapolation_score"] = true / 4
+    score["extrapolation_score"] = score["memory_score"] = true / 4
     score["lifetime"], score["lifetime_censored"] = np.minimum(10**true, 1000), true >= 3
+    score["memory_lifetime"], score["memory_lifetime_censored"] = score.lifetime, score.lifetime_censored
     score["learned"] = [learned(*network) for network in zip(score.curriculum, score.seed, strict=True)]
     made = {name: of[name](true) if name in of else 10 ** rng.normal(size=len(score)) for name in PREDICTORS}
     score["nominal_accuracy"] = made["nominal_accuracy"]
@@ -69,16 +71,27 @@ def tables(curricula=("decu", "vocu"), seeds=3, classes=6, learned=lambda curric
         for steps, speed in ((300, early), (STEPS, made["speed"]))
     ).assign(nearest_distance=1.0)
     of_points = {kind.column: made[name] for name, kind in PREDICTORS.items() if kind.table == "spectrum"}
-    return slow.reset_index(drop=True), spectrum_of(score, STEPS, **of_points), score[columns_of("scores")]
+    return slow.reset_index(drop=True), spectrum_of(score, STEPS, **of_points), score
+
+
+def with_relaxed(made):
+    """The same tables with one of relaxed speeds, which are the least speeds of the window."""
+    slow, spectrum, score = made
+    relaxed = spectrum[POINT].assign(time=40, speed=spectrum.window_speed, readout=spectrum.label)
+    return slow, spectrum, relaxed, score
+
+
+def panels_of(made):
+    return list(panels(*with_relaxed(made)))
 
 
 def predicted(made, **changes):
-    return predict(*made, **({"search_steps": STEPS} | DELAYS | changes))
+    return predict(panels_of(made), **({"search_steps": STEPS} | DELAYS | changes))
 
 
 def compared(made, predictions=None, **changes):
     predictions = predicted(made) if predictions is None else predictions
-    return compare(*made, predictions, **({"search_steps": STEPS} | BOOTSTRAP | changes))
+    return compare(panels_of(made), predictions, **({"search_steps": STEPS} | BOOTSTRAP | changes))
 
 
 def of_model(predictions, model, panel="all", steps=None):
@@ -350,7 +363,7 @@ class TestPredict:
             predicted(made, longest_delay=500)
         with pytest.raises(ValueError, match=r"search budgets \[300, 3000\]; expected 1000 \(claims.search_steps\)"):
             predicted(made, search_steps=1000)
-        with pytest.raises(ValueError, match=r"spectrum and scores disagree about .*curriculum=vocu"):
+        with pytest.raises(ValueError, match=r"relaxed and scores disagree about .*curriculum=vocu"):
             predicted((slow, spectrum[spectrum.curriculum != "vocu"], score))
         with pytest.raises(ValueError, match=r"slow_points and scores disagree about .*label=5"):
             predicted((slow[slow.label < 5], spectrum, score))
@@ -394,7 +407,7 @@ def test_intervals_hold_what_is_true():
 class TestCompare:
     def test_rho_is_that_of_the_correlation_as_expected(self):
         made = tables()
-        table, correlation = compared(made), correlate(*made, **BOOTSTRAP)
+        table, correlation = compared(made), correlate(*with_relaxed(made), **BOOTSTRAP)
         assert list(table.columns) == columns_of("predictors")
         keys = ["dataset", "cell", "curriculum", "target", "predictor", "search_steps"]
         both = table[~table.predictor.isin([*COMBINED, "constant"])].merge(correlation, on=keys, validate="one_to_one")
@@ -410,9 +423,10 @@ class TestCompare:
         made = tables(**of)
         made[2]["lifetime_censored"] = False
         made[2]["lifetime"] = 10 ** (made[2].extrapolation_score * 4 / 3)  # below 1000, so nothing is tied
+        made[2]["memory_lifetime"] = made[2].lifetime
         table = compared(made, predicted(made, max_delay=1, longest_delay=10_000))
         known = table[(table.search_steps != 300) & table.rho.notna()]
-        assert len(known) == 3 * 2 * len(PREDICTORS)
+        assert len(known) == 3 * len(TARGETS) * len(PREDICTORS)
         assert known.rho.to_numpy() == pytest.approx(np.ones(len(known)))
         others = known[known.predictor != "speed"]
         assert others.over_speed.to_numpy() == pytest.approx(0)
@@ -547,16 +561,16 @@ def test_script(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the log of a script sets it
     made = tables()
     made[1]["relaxation_kept"] = made[1].relaxation_kept.round()  # a number of steps
-    names = ("slow_points", "spectrum", "scores")
+    names = ("slow_points", "spectrum", "relaxed", "scores")
     paths = {name: str(tmp_path / f"{name}.csv") for name in (*names, "predictors", "predictions")}
-    for name, table in zip(names, made, strict=True):
+    for name, table in zip(names, with_relaxed(made), strict=True):
         save_table(paths[name], filled(name, table), name)
     job = SimpleNamespace(
         input={name: paths[name] for name in names},
         output=SimpleNamespace(
             predictors=paths["predictors"], predictions=paths["predictions"], numbers=str(tmp_path / "predictors.json")
         ),
-        params=SimpleNamespace(correlate=BOOTSTRAP | {"learned_accuracy": 0.5}, search_steps=STEPS, delays=DELAYS),
+        params=SimpleNamespace(correlate=BOOTSTRAP | {"learned_level": 0.5}, search_steps=STEPS, delays=DELAYS),
         log=[str(tmp_path / "predictors.log")],
     )
     runpy.run_path(str(SCRIPT), init_globals={"snakemake": job})

@@ -6,13 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from reference import plain_step
+import yaml
+from conftest import ROOT
+from reference import dense, plain_step
 from torch import Tensor
 
 from memrnn.core import streams
+from memrnn.core.tables import PANEL, TABLES
 from memrnn.data.images import ImageSet
-from memrnn.dynamics.extrapolate import extrapolate
+from memrnn.dynamics.extrapolate import extrapolate, nominal
 from memrnn.models.networks import Networks, from_parameters, initial
+from memrnn.tasks import delayed_classification as task
+from memrnn.tasks.protocols import Stage
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -101,7 +106,8 @@ def test_a_latch_holds_for_ever(cell):
     assert (rows.accuracy == 1).all()
     assert (rows.false_response == 0).all()
     assert (rows.trials == 10).all()
-    assert list(rows.columns) == ["phase", "seed", "label", "delay", "accuracy", "trials", "false_response"]
+    assert (rows.false_alarm == 0).all() and (rows.informedness == 1).all()
+    assert {*PANEL, *rows.columns} == set(TABLES["extrapolation"].columns)
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
@@ -115,6 +121,8 @@ def test_a_silent_network_is_never_right_and_never_speaks_out_of_turn(cell):
 def test_a_network_that_always_says_one_class(label):
     rows = extrapolate(constant(label + 1), image_set(), [1, 2, 9], 10, 20, 4)
     assert (rows.accuracy == (rows.label == label)).all()
+    assert (rows.false_alarm == (rows.label == label)).all()
+    assert (rows.informedness == 0).all()  # right for ever, and tells nothing
     assert (rows.false_response == 1).all()
 
 
@@ -232,9 +240,15 @@ def one_by_one(
                 state = plain_step(cell, weights, state, np.append(frame, t == len(seen) - 1))
                 answer = (state[0] @ weights["readout"] + weights["readout_bias"]).argmax()
                 spoken += t_s[trial] < t < len(seen) - 1 and answer != 0
-            rows.append((phase, seed, label, delay, float(answer == label + 1), spoken / delay))
-    frame = pd.DataFrame(rows, columns=[*KEYS, "accuracy", "false_response"])
-    return frame.groupby(KEYS, as_index=False).mean()
+            rows.append((phase, seed, label, delay, float(answer == label + 1), spoken / delay, answer - 1))
+    frame = pd.DataFrame(rows, columns=[*KEYS, "accuracy", "false_response", "answer"])
+    means = frame.drop(columns="answer").groupby(KEYS, as_index=False).mean()
+
+    def false_alarm(row: pd.Series) -> float:
+        here = (frame[["phase", "seed", "delay"]] == row[["phase", "seed", "delay"]].tolist()).all(axis=1)
+        return (frame.answer[here & (frame.label != row.label)] == row.label).mean()
+
+    return means.assign(false_alarm=means.apply(false_alarm, axis=1))
 
 
 def stripes() -> ImageSet:
@@ -264,7 +278,56 @@ def test_one_roll_out_equals_single_trials(cell):
     assert expected.accuracy.between(0.1, 0.9).mean() > 0.3  # otherwise the comparison would say little
     assert expected.false_response.between(0.1, 0.9).mean() > 0.3
     rows = rows.sort_values(KEYS, ignore_index=True)
-    pd.testing.assert_frame_equal(rows[[*KEYS, "accuracy", "false_response"]], expected, check_dtype=False, rtol=1e-6)
+    pd.testing.assert_frame_equal(rows[expected.columns], expected, check_dtype=False, rtol=1e-6)
+    np.testing.assert_allclose(rows.informedness, rows.accuracy - rows.false_alarm, rtol=0, atol=1e-7)
+    assert rows.false_alarm.between(0.1, 0.9).mean() > 0.2
+
+
+# ---------------------------------------------------------------------------------------------------- the training task
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_the_training_task_of_networks_known_by_algebra(cell):
+    rows = nominal(latch(cell), image_set(), 30, 20, 4)
+    assert {*PANEL, *rows.columns} == set(TABLES["nominal"].columns)
+    assert (rows.accuracy == 1).all() and (rows.false_alarm == 0).all() and (rows.informedness == 1).all()
+    assert rows.trials.sum() == 30 * CLASSES
+    same = nominal(constant(2, cell), image_set(), 30, 20, 4)
+    assert same.accuracy.tolist() == same.false_alarm.tolist() == [0, 1, 0, 0]
+    assert (nominal(constant(0, cell), image_set(), 30, 20, 4).accuracy == 0).all()
+
+
+def test_the_training_task_is_drawn_as_in_training(monkeypatch):
+    """The same trials in one go, through the task's own loop; seen here in portions of three."""
+    monkeypatch.setattr("memrnn.dynamics.extrapolate.AT_ONCE", 24)
+    networks, images, trials = noisy("gru", (2, 7), ("trained", "control")), stripes(), 11
+    found = nominal(networks, images, trials, 8, 3).set_index(["seed", "label"])
+    for n, seed in enumerate(networks.seeds):
+        weights = {name: values[n].double().numpy() for name, values in networks.parameters.items()}
+        generator = streams.generator(seed, "extrapolate", "nominal")
+        shown, said = [], []
+        for portion in [3] * 11:
+            drawn = task.draw([generator], portion, Stage(3, 8), 3, images.offsets("test"), images.counts("test"))
+            x = dense(task.inputs(drawn, [generator], images.test_images, images.mean, images.std, 8))[0].double()
+            for trial in range(portion):
+                state = [np.zeros(12)]
+                for t in range(int(drawn.response[0, trial]) + 1):
+                    state = plain_step("gru", weights, state, x[t, trial].numpy())
+                said.append((state[0] @ weights["readout"] + weights["readout_bias"]).argmax() - 1)
+            shown += drawn.label[0].tolist()
+        shown, said = np.array(shown), np.array(said)
+        for label in range(3):
+            row = found.loc[seed, label]
+            assert row.accuracy == pytest.approx((said[shown == label] == label).mean())
+            assert row.false_alarm == pytest.approx((said[shown != label] == label).mean())
+            assert row.trials == (shown == label).sum()
+    assert found.accuracy.between(0.1, 0.9).any()
+
+
+def test_enough_trials_for_the_standard_error_that_is_promised():
+    """That of a network's accuracy is at most 1 / 2 over the root of the trials of all classes."""
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    assert 0.5 / (config["extrapolate"]["nominal_trials"] * 10) ** 0.5 <= 0.005
 
 
 # ------------------------------------------------------------------------------------------------------- the ensemble

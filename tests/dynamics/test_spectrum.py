@@ -11,8 +11,10 @@ from scipy import linalg, optimize
 from test_slow_points import PARTS, image_set, random_networks, random_state, weights_of, zero_networks
 from torch import Tensor
 
+from memrnn.core.tables import PANEL, TABLES
 from memrnn.dynamics import spectrum
 from memrnn.dynamics.jacobian import DIRECTIONS, describe, slowest
+from memrnn.dynamics.relax import relaxed
 from memrnn.dynamics.settle import AT_BOUND, FIXED, LEAST, OUTCOMES, settle
 from memrnn.models.cell import Cell, State, speed
 from memrnn.models.cells import CELLS
@@ -456,6 +458,35 @@ def test_relaxation_of_a_network_of_zeros():
     assert short.window_speed[0] == pytest.approx(0.225)
     assert short.relaxation_kept.tolist() == [1, 1, 0, 0, 1, 0]
     assert short.relaxation_speed[0] == pytest.approx(0.225)
+
+
+def test_relaxed_speeds_are_those_of_a_plain_loop():
+    """h halves at every step, and h / 2 is read out: class 0 from 0.9 for 2 steps, class 1 from -0.9 alike."""
+    networks = zero_networks("gru", networks=2)
+    networks.readout[:, 0, 1:] = torch.tensor([1.0, -1.0, 0.0])
+    networks.readout_bias[:, 0] = 0.1
+    start = at([0.9, 0, 0, 0], [-0.9, 0, 0, 0], [0.3, 0.4, 0, 0]).repeat(2, 1, 1)
+    rows = relaxed(networks, IMAGES, (start,), [0, 2, 3])
+    assert {*PANEL, *rows.columns} == set(TABLES["relaxed"].columns)
+    assert rows[["label", "time"]].values.tolist() == [[k, t] for k in range(3) for t in (0, 2, 3)] * 2
+    lengths = np.repeat([0.9, 0.9, 0.5], 3)
+    assert rows.speed.tolist() == pytest.approx([*(lengths / 2 / 2.0 ** np.tile([0, 2, 3], 3))] * 2)
+    assert rows.readout.tolist() == [0, 0, -1, 1, 1, -1, 0, -1, -1] * 2
+
+
+@pytest.mark.parametrize("cell", PARTS)
+def test_a_relaxed_speed_at_no_time_is_the_centroids(cell):
+    networks, start = random_networks(cell), random_state(cell, 2, 3, 6)
+    rows = relaxed(networks, IMAGES, start, [0, 7])
+    x = held_input(networks, IMAGES.mean)
+    with torch.no_grad():
+        assert rows.speed[rows.time == 0].tolist() == pytest.approx(
+            speed(networks.cell, networks.weights, start, x).flatten().tolist(), rel=1e-5
+        )
+        for _ in range(7):
+            start = networks.step(start, x)
+        later = speed(networks.cell, networks.weights, start, x).flatten().tolist()
+    assert rows.speed[rows.time == 7].tolist() == pytest.approx(later, rel=1e-3)
 
 
 def test_the_least_speed_of_a_relaxation_may_lie_on_its_way():

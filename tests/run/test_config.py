@@ -318,10 +318,10 @@ REFUSED = [
     ("mode_settings", [], r"mode_settings: found \[\]; allowed: a section of keys"),
     ("correlate.resamples", 99, r"correlate\.resamples: found 99"),
     ("correlate.confidence", 1, r"correlate\.confidence: found 1; allowed: a number, above 0, below 1"),
-    ("correlate.learned_accuracy", 2, r"correlate\.learned_accuracy: found 2"),
-    ("claims.nominal_margin", 0, r"claims\.nominal_margin: found 0"),
-    ("claims.distinct_distance", 0, r"claims\.distinct_distance: found 0"),
-    ("claims.majority", 1, r"claims\.majority: found 1; .*below 1"),
+    ("correlate.learned_level", 2, r"correlate\.learned_level: found 2"),
+    ("claims.majority", 0.5, r"claims\.majority: unknown key; allowed: search_steps"),
+    ("extrapolate.nominal_trials", 9, r"extrapolate\.nominal_trials: found 9; .*at least 10"),
+    ("spectrum.relaxed_times", [], r"spectrum\.relaxed_times: found \[\]"),
     ("figures.context", "slides", r"figures\.context: found 'slides'.*one of paper, notebook, talk, poster"),
     ("figures.palette", "jet", r"figures\.palette: found 'jet'.*one of colorblind"),
     ("figures.dpi", 10, r"figures\.dpi: found 10; .*at least 30"),
@@ -341,9 +341,9 @@ REFUSED = [
     ("threads", 0, "threads: found 0"),
     # how values fit each other
     (
-        "claims.distinct_distance",
-        0.2,
-        r"claims\.distinct_distance: found 0\.2; allowed: backtrack\.coincide_distance, 0\.1",
+        "spectrum.relaxed_times",
+        [40, 0],
+        r"spectrum\.relaxed_times: found \[40, 0\]; allowed: times in strictly ascending",
     ),
     ("dataset.source", "folder", r"dataset\.folder: found null; allowed: the path of a folder, because .* is folder"),
     (

@@ -3,6 +3,7 @@ rule claims:
         scores=rules.correlate.output.scores,
         correlation=rules.correlate.output.correlation,
         slow_points=f"{RESULTS}/tables/slow_points.csv",
+        relaxed=f"{RESULTS}/tables/relaxed.csv",
         formation=rules.formation.output.formation,
         confusion_test=rules.formation.output.confusion_test,
     output:
@@ -27,9 +28,12 @@ rule claims:
         runtime=minutes("claims"),
     params:
         code=code("claims"),
-        claims=config["claims"],
-        correlate=config["correlate"],
-        max_delay=MAX_DELAY,
+        settings={
+            "search_steps": config["claims"]["search_steps"],
+            "max_delay": MAX_DELAY,
+            "coincide_distance": config["backtrack"]["coincide_distance"],
+            "confidence": config["correlate"]["confidence"],
+        },
     message:
         "Verdicts on the claims"
     script:

@@ -19,6 +19,7 @@ from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config
 
 from memrnn import figures
+from memrnn.core import tables
 from memrnn.core.files import load_json
 from memrnn.data import sources
 from memrnn.data.downloads import COLLECTIONS
@@ -71,6 +72,7 @@ PROVENANCE = Path(RESULTS, "provenance.json")
 SETTINGS = dict(config)  # as validated; what follows adds to `config` for the report alone
 config["left_out"] = sources.left_out(config["dataset"])
 config["titles"] = TITLES
+config["columns"] = {name: tables.caption(name) for name in tables.TABLES}
 for name, path in {"numbers": NUMBERS, "predictors": PREDICTOR_NUMBERS, "provenance": PROVENANCE}.items():
     if path.is_file():
         try:

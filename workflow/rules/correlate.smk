@@ -1,8 +1,10 @@
 rule correlate:
     input:
         extrapolation=f"{RESULTS}/tables/extrapolation.csv",
+        nominal=f"{RESULTS}/tables/nominal.csv",
         slow_points=f"{RESULTS}/tables/slow_points.csv",
         spectrum=f"{RESULTS}/tables/spectrum.csv",
+        relaxed=f"{RESULTS}/tables/relaxed.csv",
     output:
         scores=report(
             f"{RESULTS}/tables/scores.csv",

@@ -4,6 +4,7 @@ rule extrapolate_block:
         networks=f"{RESULTS}/{{stage}}/{{cell}}-{{protocol}}/{{seeds}}.safetensors",
     output:
         table=f"{RESULTS}/extrapolate/{{stage}}/{{cell}}-{{protocol}}/{{seeds}}.csv",
+        nominal=f"{RESULTS}/extrapolate/{{stage}}/{{cell}}-{{protocol}}/{{seeds}}.nominal.csv",
     log:
         f"{RESULTS}/logs/extrapolate/{{stage}}/{{cell}}-{{protocol}}/{{seeds}}.log",
     benchmark:

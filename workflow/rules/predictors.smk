@@ -3,6 +3,7 @@ rule predictors:
         scores=rules.correlate.output.scores,
         slow_points=f"{RESULTS}/tables/slow_points.csv",
         spectrum=f"{RESULTS}/tables/spectrum.csv",
+        relaxed=f"{RESULTS}/tables/relaxed.csv",
     output:
         predictors=report(
             f"{RESULTS}/tables/predictors.csv",

@@ -5,6 +5,7 @@ rule spectrum_block:
         points=f"{RESULTS}/slow_points/train/{{cell}}-{{protocol}}/{{seeds}}.safetensors",
     output:
         table=f"{RESULTS}/spectrum/{{cell}}-{{protocol}}/{{seeds}}.csv",
+        relaxed=f"{RESULTS}/spectrum/{{cell}}-{{protocol}}/{{seeds}}.relaxed.csv",
     log:
         f"{RESULTS}/logs/spectrum/{{cell}}-{{protocol}}/{{seeds}}.log",
     benchmark:
@@ -20,7 +21,10 @@ rule spectrum_block:
         gpu=GPUS,
     params:
         code=code("spectrum"),
-        spectrum=config["spectrum"],
+        spectrum={
+            **config["spectrum"],
+            "relaxed_times": sorted({*config["spectrum"]["relaxed_times"], 2 * MAX_DELAY}),
+        },
         device=config["engine"]["device"],
     message:
         "Kinds of points of {wildcards.cell}, {wildcards.protocol}, {wildcards.seeds}"

@@ -10,14 +10,16 @@ settings = snakemake.params.correlate
 
 table = scores(
     load_table(snakemake.input.extrapolation, "extrapolation"),
+    load_table(snakemake.input.nominal, "nominal"),
     snakemake.params.max_delay,
-    settings["learned_accuracy"],
+    settings["learned_level"],
 )
 save_table(snakemake.output.scores, table, "scores")
 
 correlation = correlate(
     load_table(snakemake.input.slow_points, "slow_points"),
     load_table(snakemake.input.spectrum, "spectrum"),
+    load_table(snakemake.input.relaxed, "relaxed"),
     table,
     resamples=settings["resamples"],
     confidence=settings["confidence"],

@@ -1,18 +1,20 @@
 """Predictors of memory compared on the same networks, and lifetimes of networks predicted from the others."""
 
+from memrnn.analysis.correlate import panels
 from memrnn.analysis.predictors import compare, numbers, predict
 from memrnn.core.files import load_table, save_json, save_table
 from memrnn.core.jobs import log_to
 
 log = log_to(snakemake.log[0], "predictors", snakemake.params)
 budget, settings = snakemake.params.search_steps, snakemake.params.correlate
-tables = [load_table(snakemake.input[name], name) for name in ("slow_points", "spectrum", "scores")]
+tables = (load_table(snakemake.input[name], name) for name in ("slow_points", "spectrum", "relaxed", "scores"))
+found = list(panels(*tables))
 
-predictions = predict(*tables, search_steps=budget, **snakemake.params.delays)
+predictions = predict(found, search_steps=budget, **snakemake.params.delays)
 save_table(snakemake.output.predictions, predictions, "predictions")
 
 bootstrap = {key: settings[key] for key in ("resamples", "confidence", "seed")}
-table = compare(*tables, predictions, search_steps=budget, **bootstrap)
+table = compare(found, predictions, search_steps=budget, **bootstrap)
 save_table(snakemake.output.predictors, table, "predictors")
 save_json(snakemake.output.numbers, numbers(table, budget))
 for row in table[table.target == "lifetime"].itertuples():

@@ -1,6 +1,7 @@
 """Does the speed of the slow points predict memory? Scores per class, and rank correlations with their doubt.
 
-Two targets: the extrapolation score and the memory's lifetime (`scores`). Several predictors (`PREDICTORS`), of which
+Four targets (`scores`): how much of a memory is left beyond T_max, and how long it lasts, each in accuracy and in
+informedness. Several predictors (`PREDICTORS`), of which
 the paper's is `speed`; which of them is best, the module `predictors` asks.
 
 Intervals. The independent unit is the seed. The ten classes of one network share its weights; the networks of one
@@ -38,7 +39,7 @@ from memrnn.core.stats import NOT_COMPUTABLE, Estimate, bootstrap, bootstrap_mea
 from memrnn.core.streams import stream
 from memrnn.core.tables import columns_of, describe_rows
 
-TARGETS = ("extrapolation_score", "lifetime")
+TARGETS = ("extrapolation_score", "memory_score", "lifetime", "memory_lifetime")  # columns of the scores
 
 
 class Predictor(NamedTuple):
@@ -55,11 +56,15 @@ class Predictor(NamedTuple):
 # Per time step. A zero has no logarithm, and one close to zero would outweigh all others; the rounding of a search in
 # float32 hides less, and no memory here lasts long enough to notice it.
 LEAST = 1e-8
+ROUND = 12  # decimals of a network's means: what agrees so far is tied
 
 
 PREDICTORS = {
     "centroid_speed": Predictor(-1, "slow_points", "start_speed", at_budget=False, floor=LEAST),
     "speed": Predictor(-1, "slow_points", "speed", at_budget=True, floor=LEAST),
+    # Where the memory is after a fixed time without noise, the same for all, so that it cannot hold the outcome as long
+    # as every class is still read out right. Its budgets are times.
+    "relaxed_speed": Predictor(-1, "relaxed", "speed", at_budget=True, floor=LEAST),
     # Holds the outcome, in part: it is the least of the more speeds the longer the class is kept without noise.
     "relaxation_speed": Predictor(-1, "spectrum", "relaxation_speed", at_budget=False, floor=LEAST),
     # The outcome but for the noise: with the next one, it tells what of the last one's success is which.
@@ -77,6 +82,7 @@ PREDICTORS = {
 def correlate(
     slow_points: pd.DataFrame,
     spectrum: pd.DataFrame,
+    relaxed: pd.DataFrame,
     scores: pd.DataFrame,
     *,
     resamples: int,
@@ -95,32 +101,36 @@ def correlate(
     Args:
         slow_points: the table of the slow-point stage; one row per network, class and search budget.
         spectrum: the table of the spectrum stage; one row per network and class.
+        relaxed: its table of relaxed speeds; one row per network, class and time.
         scores: what `scores` returned.
         resamples, confidence: of the bootstrap.
         seed: of the bootstrap; each panel (dataset, cell, curriculum) draws from its own stream, so its numbers do not
             depend on the other panels, and its predictors and targets share their resamples.
     Returns:
         the table `correlation`. Every predictor of PREDICTORS: `speed` at every stored budget, what was measured at the
-        slow points at the spectrum's budget, and the rest with search_steps 0; with every target of TARGETS. What
+        slow points at the spectrum's budget, `relaxed_speed` at every time, and the rest with search_steps 0; with
+        every target of TARGETS. What
         cannot be computed is NaN, such as the rho of a predictor that the spectrum could not tell of every point.
     Raises:
         ValueError: phase `trained` is missing, or the tables are not about the same networks and classes.
     """
     rows = []
-    for panel in panels(slow_points, spectrum, scores):
+    for panel in panels(slow_points, spectrum, relaxed, scores):
         source = panel.stream(seed)
         for target in TARGETS:
             for predictor, steps in panel.predictors.columns:
-                rho, within, defined = _associate(
-                    panel.grid(panel.predictors[predictor, steps]), panel.grid(panel.scores[target]),
-                    panel.clusters, source, resamples, confidence,
-                )  # fmt: skip
+                x, y = panel.grid(panel.predictors[predictor, steps]), panel.grid(panel.scores[target])
+                rho, within, defined = _associate(x, y, panel.clusters, source, resamples, confidence)
+                if PREDICTORS[predictor].floor is not None:
+                    x = np.log(x)
+                network = between_networks(x, y, panel.clusters, source, resamples, confidence)
                 rows.append(
                     panel.key
                     | {"predictor": predictor, "search_steps": steps, "target": target}
                     | {"rho": rho.value, "low": rho.low, "high": rho.high}
                     | {"within_rho": within.value, "within_low": within.low, "within_high": within.high}
                     | {"within_networks": defined, "resamples": rho.resamples}
+                    | {"network_rho": network.value, "network_low": network.low, "network_high": network.high}
                     | panel.counts
                 )
     return pd.DataFrame(rows)[columns_of("correlation")]
@@ -166,14 +176,21 @@ class Panel(NamedTuple):
         return stream(seed, "correlate", *map(str, self.key.values()))
 
 
-def panels(slow_points: pd.DataFrame, spectrum: pd.DataFrame, scores: pd.DataFrame) -> Iterator[Panel]:
+def panels(
+    slow_points: pd.DataFrame, spectrum: pd.DataFrame, relaxed: pd.DataFrame, scores: pd.DataFrame
+) -> Iterator[Panel]:
     """Every cell and protocol, and every cell with its protocols pooled (curriculum `all`).
 
     Args and Raises: as `correlate`.
     """
     tables = {
         name: only_trained(frame, name).set_index(POINT).sort_index()
-        for name, frame in [("slow_points", slow_points), ("spectrum", spectrum), ("scores", scores)]
+        for name, frame in {
+            "slow_points": slow_points,
+            "spectrum": spectrum,
+            "relaxed": relaxed.rename(columns={"time": "search_steps"}),
+            "scores": scores,
+        }.items()
     }
     budgets = tables["spectrum"].search_steps.unique()
     if len(budgets) > 1:
@@ -207,7 +224,7 @@ def _predictors(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
                 f"tables {kind.table} and scores disagree about {describe_rows(odd.to_frame())}: only one of them "
                 "has it. Run the slow-point, spectrum and extrapolate stages again."
             )
-        if kind.table == "slow_points":
+        if kind.table in ("slow_points", "relaxed"):
             check_complete(values, kind.table, "search_steps")
         budgets = values.columns.sort_values()
         if kind.at_budget:
@@ -248,6 +265,28 @@ def _associate(
         bootstrap_mean(single, clusters, source, resamples, confidence),
         int((~np.isnan(single)).sum()),
     )
+
+
+def between_networks(
+    predictor: np.ndarray,
+    target: np.ndarray,
+    clusters: np.ndarray,
+    source: np.random.SeedSequence,
+    resamples: int,
+    confidence: float,
+) -> Estimate:
+    """Rho of the networks' means over classes, one point a network.
+
+    Args:
+        predictor: (networks, classes), its logarithm where it has one.
+        target: alike.
+        clusters: (networks,) seed of each network.
+        source, resamples, confidence: of the bootstrap.
+    """
+    if not predictor.size or not np.isfinite(predictor).all():
+        return NOT_COMPUTABLE
+    x, y = (values.mean(axis=1, keepdims=True).round(ROUND) for values in (predictor, target))
+    return bootstrap(pooled_rho(x, y), clusters, source, resamples, confidence)
 
 
 def _count_networks(table: pd.DataFrame) -> int:

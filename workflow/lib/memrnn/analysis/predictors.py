@@ -47,7 +47,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import log_ndtr
 
-from memrnn.analysis.correlate import PREDICTORS, TARGETS, Panel, panels
+from memrnn.analysis.correlate import PREDICTORS, TARGETS, Panel
 from memrnn.core.stats import Estimate, bootstrap, bootstrap_mean, mean_interval, pooled_rho, rank_correlation
 from memrnn.core.tables import columns_of
 
@@ -166,9 +166,7 @@ def models(panel: Panel, search_steps: int) -> dict[tuple[str, int], list[tuple[
 
 
 def predict(
-    slow_points: pd.DataFrame,
-    spectrum: pd.DataFrame,
-    scores: pd.DataFrame,
+    panels: Sequence[Panel],
     *,
     search_steps: int,
     max_delay: int,
@@ -177,7 +175,7 @@ def predict(
     """Lifetimes of every network's classes, predicted from the networks of other seeds of its panel.
 
     Args:
-        slow_points, spectrum, scores: as for `correlate.correlate`.
+        panels: of `correlate.panels`.
         search_steps: budget of the speed that is fitted together with the noise.
         max_delay, longest_delay: T_max and the longest delay measured, in time steps; predictions are cut to them.
     Returns:
@@ -186,10 +184,10 @@ def predict(
         `predicted` (time steps) is empty where the network has not learned, none of another seed has, or a predictor is
         not known of every point.
     Raises:
-        ValueError: as `correlate.correlate`; no speed was stored at that budget; or a lifetime lies outside the delays.
+        ValueError: no speed was stored at that budget, or a lifetime lies outside the delays.
     """
     frames = []
-    for panel in panels(slow_points, spectrum, scores):
+    for panel in panels:
         if not panel.everyone.lifetime.between(max_delay, longest_delay).all():
             found = panel.everyone.lifetime.min(), panel.everyone.lifetime.max()
             raise ValueError(
@@ -227,9 +225,7 @@ def _regressors(panel: Panel, columns: list[tuple[str, int]]) -> np.ndarray:
 
 
 def compare(
-    slow_points: pd.DataFrame,
-    spectrum: pd.DataFrame,
-    scores: pd.DataFrame,
+    panels: Sequence[Panel],
     predictions: pd.DataFrame,
     *,
     search_steps: int,
@@ -240,19 +236,20 @@ def compare(
     """Every predictor against the reference and the null predictor, for every cell and protocol.
 
     Args:
-        slow_points, spectrum, scores, resamples, confidence, seed: as for `correlate.correlate`; the resamples are the
-            same, and so are rho and its interval but for the sign.
-        predictions: what `predict` returned for these tables.
+        panels: of `correlate.panels`.
+        predictions: what `predict` returned for them.
+        resamples, confidence, seed: as for `correlate.correlate`; the resamples are the same, and so are rho and its
+            interval but for the sign.
         search_steps: budget of the reference, the speed.
     Returns:
         the table `predictors`, for the lifetime also with a row per further model. Differences of the mean within
         networks are over those that have both. What cannot be computed, or makes no sense, is NaN.
     Raises:
-        ValueError: as `correlate.correlate`; or no speed was stored at that budget.
+        ValueError: no speed was stored at that budget.
     """
     settings = {"resamples": resamples, "confidence": confidence}
     rows = []
-    for panel in panels(slow_points, spectrum, scores):
+    for panel in panels:
         of_panel = predictions[
             (predictions.dataset == panel.key["dataset"])
             & (predictions.cell == panel.key["cell"])

@@ -1,4 +1,4 @@
-"""Scores of every network and class: nominal accuracy, extrapolation score, lifetime."""
+"""Scores of every network and class: nominal accuracy, and how well and how long a memory is held beyond it."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ NETWORK, POINT = list(tables.NETWORK), list(tables.POINT)
 DECIMALS = 7  # of scores: finer than one trial in any run, coarser than the tables' nine digits
 
 
-def scores(extrapolation: pd.DataFrame, max_delay: int, learned_accuracy: float) -> pd.DataFrame:
-    """Per network and class: accuracy at the nominal delay, extrapolation score, and the memory's lifetime.
+def scores(extrapolation: pd.DataFrame, nominal: pd.DataFrame, max_delay: int, learned_level: float) -> pd.DataFrame:
+    """Per network and class: how well the training task is done, and how long and how well the memory is held beyond.
 
     Args:
         extrapolation: the table of the extrapolate stage; one row per network, class and delay.
+        nominal: its table of the training task; one row per network and class.
         max_delay: longest delay of the nominal task in time steps, T_max.
-        learned_accuracy: mean accuracy over classes at `max_delay` from which a network counts as having learned.
+        learned_level: a network has learned from this share of the way from chance, 1 / classes, to 1 on, in mean
+            nominal accuracy over classes.
     Returns:
-        the table `scores`, sorted, one row per network and class. `nominal_accuracy` is the accuracy at `max_delay`;
-        `extrapolation_score` the mean accuracy over the delays above it, `lifetime` (time steps, see `lifetimes`) the
-        delay at which it has fallen half-way to chance, 1 / classes, both to DECIMALS decimals; `lifetime_censored`
-        marks those that outlast the longest delay. `learned` is judged on the rows of phase `trained` and holds for
-        every phase of that network.
+        the table `scores`, sorted, one row per network and class, to DECIMALS decimals. `learned` is judged on the rows
+        of phase `trained` and holds for every phase of that network.
     Raises:
-        ValueError: delays are missing, a network lacks a class or a delay, or one that was trained on (phase control,
-            centroid, slow_points) has no rows of phase `trained`.
+        ValueError: delays are missing, a network lacks a class or a delay, the tables are not about the same networks,
+            or a network that was trained on (such as phase control) has no rows of phase `trained`.
     Source: ours; Haviv et al. 2019 publish neither the measurement nor a score.
     """
-    accuracy = extrapolation.pivot(index=POINT, columns="delay", values="accuracy")
+    accuracy, informedness = (
+        extrapolation.pivot(index=POINT, columns="delay", values=name) for name in ("accuracy", "informedness")
+    )
     longer = accuracy.columns > max_delay
     if max_delay not in accuracy.columns or not longer.any():
         raise ValueError(
@@ -40,19 +41,35 @@ def scores(extrapolation: pd.DataFrame, max_delay: int, learned_accuracy: float)
     check_complete(accuracy, "extrapolation", "delay")
     classes = accuracy.iloc[:, 0].unstack("label")
     check_complete(classes, "extrapolation", "label")
+    in_task = nominal.set_index(POINT).accuracy
+    odd = in_task.index.symmetric_difference(accuracy.index)
+    if len(odd):
+        raise ValueError(
+            f"tables nominal and extrapolation disagree about {describe_rows(odd.to_frame())}: only one of them has "
+            "it. Run the extrapolate stage again."
+        )
+    chance = 1 / classes.shape[1]
     # Rounding makes equal shares of right answers equal numbers again, which sums in floating point need not be: ranks
     # and thresholds see the difference.
-    score = accuracy.loc[:, longer].mean(axis=1).round(DECIMALS)
-    table = pd.DataFrame({"nominal_accuracy": accuracy[max_delay], "extrapolation_score": score})
-    from_nominal = accuracy.loc[:, accuracy.columns >= max_delay]
-    table["lifetime"], table["lifetime_censored"] = lifetimes(
-        from_nominal.to_numpy(), from_nominal.columns.to_numpy(), chance=1 / classes.shape[1]
+    table = pd.DataFrame(
+        {
+            "nominal_accuracy": in_task.reindex(accuracy.index).round(DECIMALS),
+            "extrapolation_score": accuracy.loc[:, longer].mean(axis=1).round(DECIMALS),
+            "accuracy_at_t_max": accuracy[max_delay],
+            "memory_score": informedness.loc[:, longer].mean(axis=1).round(DECIMALS),
+        }
     )
+    for name, wide, level in (("lifetime", accuracy, chance), ("memory_lifetime", informedness, 0.0)):
+        from_nominal = wide.loc[:, wide.columns >= max_delay]
+        table[name], table[f"{name}_censored"] = lifetimes(
+            from_nominal.to_numpy(), from_nominal.columns.to_numpy(), level
+        )
     table = table.reset_index()
 
     origin = ["dataset", "cell", "curriculum", "seed"]
-    trained = table[table.phase == "trained"].groupby(origin).nominal_accuracy.mean().round(DECIMALS)
-    learned = (trained >= learned_accuracy).rename("learned").reset_index()
+    trained = table[table.phase == "trained"].groupby(origin).nominal_accuracy.mean()
+    enough = round(chance + learned_level * (1 - chance), DECIMALS)
+    learned = (trained.round(DECIMALS) >= enough).rename("learned").reset_index()
     table = table.merge(learned, on=origin, how="left", validate="many_to_one")
     orphans = table[table.learned.isna()]
     if len(orphans):
@@ -64,7 +81,7 @@ def scores(extrapolation: pd.DataFrame, max_delay: int, learned_accuracy: float)
 
 
 def lifetimes(accuracy: np.ndarray, delays: np.ndarray, chance: float) -> tuple[np.ndarray, np.ndarray]:
-    """Delays at which accuracies have fallen half-way from where they begin to chance.
+    """Delays at which accuracies, or informednesses, have fallen half-way from where they begin to chance.
 
     The lifetime is the first crossing of (accuracy at the first delay + chance) / 2, on straight lines in accuracy
     against the logarithm of the delay between measured delays. An accuracy that falls no further than above that within
@@ -75,7 +92,7 @@ def lifetimes(accuracy: np.ndarray, delays: np.ndarray, chance: float) -> tuple[
     Args:
         accuracy: (points, delays), as shares.
         delays: (delays,) in time steps, ascending, the first the nominal one.
-        chance: accuracy of a guess, as a share.
+        chance: accuracy of a guess, as a share; 0 for informedness.
     Returns:
         lifetimes (points,) in time steps, to DECIMALS decimals, and whether they are censored (points,).
     Source: ours.

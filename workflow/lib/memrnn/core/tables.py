@@ -105,12 +105,18 @@ POINT = NETWORK | {"label": integer("class", "the class, from 0")}
 POOLED = PANEL | {"curriculum": text("protocol of training; `all` for all protocols of the cell together")}
 
 _READOUT = "class that the network answers when it is triggered there; -1 is null"
+_TARGET = "a column of `scores`: `extrapolation_score`, `memory_score`, `lifetime` or `memory_lifetime`"
+_STEPS = "steps of Adam behind its points; of `relaxed_speed`, time steps from the centroid; else 0"
 _NETWORKS = {
     "networks": integer("networks", "networks that enter"),
     "points": integer("points", "classes of those networks"),
 }
 _LEFT_OUT = integer("networks", "networks that are left out because they have not learned")
 _RESAMPLES = integer("resamples", "resamples of the bootstrap that the interval rests on")
+_BEYOND_CHANCE = {
+    "false_alarm": number("share", "trials of the other classes that are answered with this one"),
+    "informedness": number("1", "`accuracy` less `false_alarm`; 0 if the answer does not depend on what was shown"),
+}
 _INTRODUCED = integer(UPDATES, "when the protocol introduces the class")
 
 TABLES: dict[str, Table] = {
@@ -138,7 +144,18 @@ TABLES: dict[str, Table] = {
             "accuracy": number("share", "held-out trials of the class that are answered with it at the trigger"),
             "trials": integer("trials", "trials of the class"),
             "false_response": number("share", "noise frames up to the delay with an answer other than null"),
-        },
+        }
+        | _BEYOND_CHANCE,
+    ),
+    "nominal": Table(
+        "network and class",
+        POINT,
+        POINT
+        | {
+            "accuracy": number("share", "held-out trials of the training task that are answered with their class"),
+            "trials": integer("trials", "trials of the class; trials are drawn as in training"),
+        }
+        | _BEYOND_CHANCE,
     ),
     "slow_points": Table(
         "network, class and budget of the search",
@@ -194,6 +211,16 @@ TABLES: dict[str, Table] = {
             "direction": text("`real` or `complex`; `no basis` or `unseen`: none, drift and diffusion are empty"),
         },
     ),
+    "relaxed": Table(
+        "trained network, class and time",
+        (*POINT, "time"),
+        POINT
+        | {
+            "time": integer(TIME, "noise-free time steps from the centroid"),
+            "speed": number(SPEED, "speed there, under the held mean input"),
+            "readout": integer("class", _READOUT),
+        },
+    ),
     "portraits": Table(
         "point of a portrait of the first seed's networks",
         (*NETWORK, "what", "label", "trial", "step"),
@@ -245,11 +272,15 @@ TABLES: dict[str, Table] = {
         POINT,
         POINT
         | {
-            "nominal_accuracy": number("share", "accuracy at the delay T_max (`task.steps`)"),
-            "extrapolation_score": number("share", "mean accuracy over the delays above T_max"),
-            "lifetime": number(TIME, "delay at which accuracy has first fallen half-way to chance"),
+            "nominal_accuracy": number("share", "accuracy in the training task, as in `nominal`"),
+            "extrapolation_score": number("share", "mean accuracy over the delays above T_max (`task.steps`)"),
+            "lifetime": number(TIME, "delay at which accuracy has first fallen half-way from T_max's to chance"),
             "lifetime_censored": truth("not fallen so far by the longest delay, which then stands as the lifetime"),
-            "learned": truth("whether the network has learned the task (`correlate.learned_accuracy`)"),
+            "learned": truth("whether the network has learned the task (`correlate.learned_level`)"),
+            "accuracy_at_t_max": number("share", "accuracy at the delay T_max"),
+            "memory_score": number("1", "M, mean informedness over the delays above T_max"),
+            "memory_lifetime": number(TIME, "delay at which informedness has first fallen to half of T_max's"),
+            "memory_lifetime_censored": truth("not fallen so far by the longest delay"),
         },
     ),
     "correlation": Table(
@@ -258,8 +289,8 @@ TABLES: dict[str, Table] = {
         POOLED
         | {
             "predictor": text("what may tell how long a memory lasts (docs/method.md)"),
-            "search_steps": integer(SEARCH, "budget of its points; 0 for what needs no search"),
-            "target": text("`extrapolation_score` or `lifetime`"),
+            "search_steps": integer("steps", _STEPS),
+            "target": text(_TARGET),
         }
         | with_interval("rho", number("1", "Spearman's rank correlation over all points"), prefix="")
         | _NETWORKS
@@ -268,7 +299,8 @@ TABLES: dict[str, Table] = {
         | {
             "within_networks": integer("networks", "networks that have a rho: not all of their classes are tied"),
             "resamples": _RESAMPLES,
-        },
+        }
+        | with_interval("network_rho", number("1", "rho of the networks' means over classes"), prefix="network_"),
     ),
     "formation": Table(
         "network followed back and class",
@@ -325,9 +357,9 @@ TABLES: dict[str, Table] = {
         (*PANEL, "target", "predictor", "search_steps"),
         POOLED
         | {
-            "target": text("`extrapolation_score` or `lifetime`"),
+            "target": text(_TARGET),
             "predictor": text("one predictor, several joined by ` + `, or `constant`"),
-            "search_steps": integer(SEARCH, "budget of the first one's points; 0 for what needs no search"),
+            "search_steps": integer("steps", f"of the first one: {_STEPS}"),
         }
         | with_interval("rho", number("1", "rank correlation, positive where it is as expected"), prefix="")
         | with_interval("over_speed", number("1", "rho less that of the speed at `claims.search_steps`"))
@@ -361,7 +393,7 @@ TABLES: dict[str, Table] = {
             "seed": NETWORK["seed"],
             "label": POINT["label"],
             "model": text("predictors joined by ` + `, or `constant`"),
-            "search_steps": integer(SEARCH, "budget of the first one's points; 0 for what needs no search"),
+            "search_steps": integer("steps", f"of the first one: {_STEPS}"),
             "learned": truth("whether the network has learned the task"),
             "lifetime": number(TIME, "as in `scores`"),
             "censored": truth("longer than the longest delay"),
@@ -374,17 +406,16 @@ TABLES: dict[str, Table] = {
         "claim, measure and panel",
         ("claim", "measure", "panel"),
         {
-            "claim": text("C1 to C5"),
+            "claim": text("C1, C2, C3a, C3b, C3', C4, C5 (docs/claims.md)"),
             "statement": text("the claim in words"),
             "measure": text("what is measured"),
+            "panel": or_empty(text("cell, protocol or pair of protocols, mode; empty if the run has no such networks")),
+            "primary": truth("whether the claim is judged by this measure; the others stand beside it"),
         }
         | with_interval("value", number("as the measure", "of the panel"), prefix="")
         | {
-            "verdict": text("on the whole claim: `supported`, `mixed` or `not supported` (docs/claims.md)"),
-            "panel": or_empty(text("cell, protocol or pair of protocols, mode")),
-            "side": or_empty(text("where the interval must lie; `(descriptive)` for what is not judged")),
-            "holds": or_empty(truth("whether it lies there; empty where the panel is not judged")),
             "networks": integer("networks", "networks that enter, or pairs of networks where two are compared"),
+            "verdict": text("`supported`, `contradicted`, `inconclusive` or `not judged`"),
             "left_out": integer("networks", "networks or pairs that do not enter"),
         },
     ),
@@ -507,6 +538,20 @@ statistic cannot be computed.
 - A network that has not learned the task keeps its rows in the tables of measurements. Statistics leave it out, and
   `left_out` counts it.
 """
+
+
+def caption(name: str) -> str:
+    """What a table's rows and columns are, as reStructuredText for the report."""
+
+    def plain(text: str) -> str:
+        return text.replace("`", "``").replace("|", "\\|")
+
+    table = TABLES[name]
+    lines = [f"One row per {plain(table.row)}.", ""]
+    for column, about in table.columns.items():
+        unit = f" ({about.unit})" if about.unit else ""
+        lines.append(f"* ``{column}``{unit}: {plain(about.meaning)}")
+    return "\n".join([*lines, ""])
 
 
 def document() -> str:

@@ -1,8 +1,12 @@
-"""How long trained networks hold a class: accuracy against delay (docs/method.md, Extrapolation)."""
+"""How long trained networks hold a class: answers at the delays of training and beyond (docs/method.md, Extrapolation).
+
+An answer that is given whatever was shown is right for its class and tells nothing. So beside the accuracy of a class,
+P(answer k | shown k), stands its false alarm, P(answer k | shown another), and the difference, its informedness.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -14,6 +18,9 @@ from memrnn.data.images import ImageSet
 from memrnn.models.cell import State
 from memrnn.models.networks import Networks
 from memrnn.tasks import delayed_classification as task
+from memrnn.tasks.protocols import Stage
+
+AT_ONCE = 1000  # frames of a network's nominal trials that are in memory at a time
 
 
 def extrapolate(
@@ -31,9 +38,8 @@ def extrapolate(
         full_steps: time steps of a training trial, T.
         min_delay: least steps from stimulus to response in training, delta.
     Returns:
-        a row per network, class and delay: phase, seed, label, delay, accuracy (share of trials whose largest of all
-        outputs at the trigger is the class), trials, false_response (share of the d noise frames with an output other
-        than null).
+        the table `extrapolation`, without dataset, cell and curriculum: a row per network, class and delay. The answer
+        of a trial is the largest of all outputs at the trigger.
     """
     classes, count, device = len(images.classes), len(networks.seeds), networks.device
     # Streams by purpose: a seed meets the same trials and noise in every phase, cell and protocol.
@@ -83,20 +89,63 @@ def extrapolate(
             false += task.speaks(networks.logits(state[0]))
             if delay in delays:
                 after, *_ = advance(state, noise_from(trigger), trigger=1.0)
-                right = task.answers(networks.logits(after)) == label
-                rows += _rows(
-                    networks.labels, delay, right.view(count, classes, trials), false.view(count, classes, trials)
-                )
+                answer = task.answers(networks.logits(after))
+                rate = false.view(count, classes, trials).mean(-1) / delay  # (networks, classes)
+                rows += [
+                    row | {"delay": delay, "false_response": rate[at, row["label"]].item()}
+                    for at, rows_of in enumerate(_answers(networks.labels, label.expand(count, -1), answer, classes))
+                    for row in rows_of
+                ]
     return pd.DataFrame(rows).sort_values(["phase", "seed", "label", "delay"], ignore_index=True)
 
 
-def _rows(labels: Sequence[dict[str, Any]], delay: int, right: Tensor, false: Tensor) -> list[dict[str, Any]]:
-    accuracy, rate = right.float().mean(-1), false.mean(-1) / delay  # (networks, classes)
-    return [
-        {
-            **labels[network], "label": label, "delay": delay, "accuracy": accuracy[network, label].item(),
-            "trials": right.shape[2], "false_response": rate[network, label].item(),
-        }
-        for network in range(len(labels))
-        for label in range(right.shape[1])
-    ]  # fmt: skip
+def nominal(networks: Networks, images: ImageSet, trials: int, full_steps: int, min_delay: int) -> pd.DataFrame:
+    """Answers of every network in the task that it was trained on, with held-out images.
+
+    Args:
+        trials: per class, on average; the class of a trial is drawn as in training.
+        full_steps: time steps of a trial, T.
+        min_delay: least steps from stimulus to response, delta.
+    Returns:
+        the table `nominal`, without dataset, cell and curriculum: a row per network and class.
+    """
+    classes, device = len(images.classes), networks.device
+    images, stage = images.to(device), Stage(len(images.classes), full_steps)
+    generators = [streams.generator(seed, "extrapolate", "nominal", device=device) for seed in networks.seeds]
+    shown, answered = [], []
+    left, at_once = trials * classes, max(1, AT_ONCE // full_steps)
+    with torch.no_grad():
+        while left > 0:
+            offsets, counts = images.offsets("test"), images.counts("test")
+            drawn = task.draw(generators, min(left, at_once), stage, min_delay, offsets, counts)
+            seen = task.inputs(drawn, generators, images.test_images, images.mean, images.std, full_steps)
+            hidden = task.hidden_states(networks, seen)  # (networks, time, trials, units)
+            asked = drawn.response[:, None, :, None].expand(-1, 1, -1, hidden.shape[-1])
+            answered.append(task.answers(networks.logits(hidden.gather(1, asked).squeeze(1))))
+            shown.append(drawn.label)
+            left -= at_once
+    found = _answers(networks.labels, torch.cat(shown, 1), torch.cat(answered, 1), classes)
+    rows = [row for rows_of in found for row in rows_of]
+    return pd.DataFrame(rows).sort_values(["phase", "seed", "label"], ignore_index=True)
+
+
+def _answers(
+    labels: Sequence[dict[str, Any]], shown: Tensor, answer: Tensor, classes: int
+) -> Iterator[list[dict[str, Any]]]:
+    """Of each network, a row per class: how often it was answered where it was shown, and where another was.
+
+    Args:
+        labels: phase and seed of each network.
+        shown: (networks, trials), the class of each trial.
+        answer: (networks, trials), the class answered, or another number where none was.
+    """
+    for label, seen, said in zip(labels, shown.cpu(), answer.cpu(), strict=True):
+        rows = []
+        for k in range(classes):
+            right, wrong = said[seen == k] == k, said[seen != k] == k
+            false_alarm = wrong.double().mean().item()
+            rows.append(
+                {**label, "label": k, "accuracy": right.float().mean().item(), "trials": len(right)}
+                | {"false_alarm": false_alarm, "informedness": right.double().mean().item() - false_alarm}
+            )
+        yield rows

@@ -2,16 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import pandas as pd
 import torch
 from torch import Tensor
 
-from memrnn.models.cell import State, squared_change
+from memrnn.data.images import ImageSet
+from memrnn.models.cell import State, check_state, squared_change
 from memrnn.models.networks import Networks
-from memrnn.tasks.delayed_classification import Mean, held_input, read_out
+from memrnn.tasks.delayed_classification import Mean, held_input, mean_input, read_out
 
 # -------------------------------------------------------------------------------------------- relaxation, and noise
+
+
+def relaxed(networks: Networks, images: ImageSet, centroids: State, times: Sequence[int]) -> pd.DataFrame:
+    """Speed and read-out of every network and class after fixed numbers of noise-free steps from the centroid.
+
+    Args:
+        centroids: h, or (h, c), each (networks, classes, units).
+        times: ascending numbers of time steps under the held mean input.
+    Returns:
+        the table `relaxed`, without dataset, cell and curriculum: a row per network, class and time.
+    """
+    mean = mean_input(networks, images)
+    networks = networks.to(torch.float64)
+    state = tuple(part.to(networks.readout) for part in centroids)
+    x = held_input(networks, mean)
+    check_state(networks.cell, networks.weights, state, x)
+    rows = []
+    with torch.no_grad():
+        for t in range(times[-1] + 1):
+            after = networks.step(state, x)
+            if t in times:
+                speed = squared_change(networks.cell, state, after).sqrt().tolist()
+                readout = read_out(networks, state, mean).tolist()
+                rows += [
+                    {**label, "label": k, "time": t, "speed": speed[at][k], "readout": readout[at][k]}
+                    for at, label in enumerate(networks.labels)
+                    for k in range(len(images.classes))
+                ]
+            state = after
+    return pd.DataFrame(rows).sort_values(["phase", "seed", "label", "time"], ignore_index=True)
 
 
 class Relaxation(NamedTuple):

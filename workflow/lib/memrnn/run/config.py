@@ -503,7 +503,11 @@ def _check_extrapolate(config: Mapping[str, Any]) -> Iterator[Problem]:
     if not _ascending(delays):
         yield "extrapolate.delays", delays, "delays in strictly ascending order"
     if steps not in delays:
-        yield "extrapolate.delays", delays, f"delays with task.steps, {steps}, among them, for nominal accuracy"
+        yield (
+            "extrapolate.delays",
+            delays,
+            f"delays with task.steps, {steps}, among them, where memories of training end",
+        )
     if max(delays) <= steps:
         yield "extrapolate.delays", delays, f"delays with at least one above task.steps, {steps}, for extrapolation"
 
@@ -567,11 +571,10 @@ def _check_budgets(config: Mapping[str, Any]) -> Iterator[Problem]:
             yield f"{section}.{key}", budget, f"one of slow_points.search_steps, {_show(budgets)}"
 
 
-def _check_distances(config: Mapping[str, Any]) -> Iterator[Problem]:
-    distance, other = config["claims"]["distinct_distance"], config["backtrack"]["coincide_distance"]
-    if distance != other:
-        expected = f"backtrack.coincide_distance, {other}: two points are one, or they are not"
-        yield "claims.distinct_distance", distance, expected
+def _check_relaxed(config: Mapping[str, Any]) -> Iterator[Problem]:
+    times = config["spectrum"]["relaxed_times"]
+    if not _ascending(times):
+        yield "spectrum.relaxed_times", times, "times in strictly ascending order"
 
 
 # each check, and the keys that it reads
@@ -595,6 +598,6 @@ CHECKS: dict[Callable[[Mapping[str, Any]], Iterator[Problem]], tuple[str, ...]] 
     _check_search: ("slow_points.search_steps",),
     _check_chosen_protocols: ("backtrack.protocols", "regularise.protocols", "protocols"),
     _check_modes: ("regularise.protocols", "regularise.modes", "mode_settings", "task"),
-    _check_distances: ("claims.distinct_distance", "backtrack.coincide_distance"),
+    _check_relaxed: ("spectrum.relaxed_times",),
     _check_budgets: (*map(".".join, BUDGETS), "slow_points.search_steps"),
 }

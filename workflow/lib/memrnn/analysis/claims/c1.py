@@ -1,4 +1,4 @@
-"""C1: protocols that solve the nominal task equally well extrapolate differently."""
+"""C1: protocols that solve the nominal task equally well hold memories differently beyond it."""
 
 from __future__ import annotations
 
@@ -6,25 +6,37 @@ from functools import partial
 
 import pandas as pd
 
-from memrnn.analysis.claims.estimates import DESCRIPTIVE, Evidence, by_protocol, panel_rows, protocol_differences
+from memrnn.analysis.claims.estimates import MEASURES, Evidence, by_protocol, protocol_differences
+from memrnn.analysis.claims.verdict import decide, described, primary
 from memrnn.core.stats import spread_interval
 
 STATEMENT = (
     "Networks trained by different protocols solve the nominal task about equally well, and differ substantially "
     "when they must hold the memory for longer."
 )
+PAIR = "decu - vocu"
+PREMISE, EQUAL = 0.90, 0.05  # confidence of the interval that must lie within this of 0: nominal accuracies are equal
+SMALLEST = 0.03  # difference in M of interest
+
+
+def rule(low: float, high: float) -> str:
+    """Supported if the interval excludes 0, contradicted if it lies within SMALLEST of 0."""
+    return decide(low, high, supported=low > 0 or high < 0, contradicted=low >= -SMALLEST and high <= SMALLEST)
 
 
 def rows(evidence: Evidence) -> list[pd.DataFrame]:
-    """For every cell and pair of protocols, and how far networks of one protocol differ."""
-    margin, confidence = evidence.settings["nominal_margin"], evidence.confidence
-    nominal = protocol_differences(evidence.trained, "nominal_accuracy", confidence)
-    longer = protocol_differences(evidence.trained, "extrapolation_score", confidence)
-    spread = by_protocol(evidence.trained, "extrapolation_score", partial(spread_interval, confidence=confidence))
-    equal = (nominal.low >= -margin) & (nominal.high <= margin)
-    differ = (longer.low > 0) | (longer.high < 0)
+    """For every cell, DeCu less VoCu; beside it all pairs of protocols, and how far networks of one protocol differ."""
+    trained, confidence = evidence.trained, evidence.confidence
+    nominal = protocol_differences(trained, "nominal_accuracy", PREMISE)
+    equal = (nominal.low >= -EQUAL) & (nominal.high <= EQUAL)
+    longer = {measure: protocol_differences(trained, measure, confidence) for measure in MEASURES}
+    spread = by_protocol(trained, "memory_score", partial(spread_interval, confidence=confidence))
+    memory, named = longer["memory_score"], f"{MEASURES['memory_score']}, difference"
+    judged = memory.curriculum == PAIR
     return [
-        panel_rows(nominal, "nominal accuracy, difference", f"within ±{margin:g}", equal),
-        panel_rows(longer, "extrapolation score, difference", "excludes 0", differ),
-        panel_rows(spread, "extrapolation score, standard deviation between networks", DESCRIPTIVE, None),
+        primary(memory[judged], named, rule, memory.networks[judged], equal[judged]),
+        described(memory[~judged], named),
+        described(nominal, f"nominal accuracy, difference ({PREMISE:.0%} interval)"),
+        described(longer["extrapolation_score"], f"{MEASURES['extrapolation_score']}, difference"),
+        described(spread, f"{MEASURES['memory_score']}, standard deviation between networks"),
     ]

@@ -8,124 +8,130 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from memrnn.analysis.correlate import about_speed
 from memrnn.analysis.formation import SUMMARY_COLUMNS, summarise
 from memrnn.analysis.scores import only_trained
 from memrnn.core.stats import mean_interval
 
 ESTIMATE_COLUMNS = ["cell", "curriculum", "value", "low", "high", "networks", "left_out"]
-DESCRIPTIVE = "(descriptive)"  # the side of what is listed and not judged
+NETWORK = ["cell", "curriculum", "phase", "seed"]
+MEASURES = {"memory_score": "memory score M", "extrapolation_score": "extrapolation score"}
 
 Interval = Callable[[Sequence[float]], tuple[float, float, float]]
 
 
 class Evidence:
-    """The tables of a run, the settings of the rules, and what several claims compute from them, once.
+    """The tables of a run, and what several claims compute from them, once.
 
     Attributes:
-        tables: scores, correlation, slow_points, formation and confusion_test, the last two without rows where no
-            network was followed back through training.
-        settings: the configuration's section `claims`.
+        tables: scores, correlation, slow_points, relaxed, formation and confusion_test, the last two without rows where
+            no network was followed back through training.
+        search_steps: budget of the search whose points are judged.
+        max_delay: longest delay of the nominal task in time steps, T_max.
+        coincide_distance: points closer than this are one, in state units.
         confidence: coverage of the intervals, as a share.
     """
 
-    def __init__(self, tables: Mapping[str, pd.DataFrame], settings: Mapping[str, Any], confidence: float) -> None:
+    def __init__(
+        self,
+        tables: Mapping[str, pd.DataFrame],
+        *,
+        search_steps: int,
+        max_delay: int,
+        coincide_distance: float,
+        confidence: float,
+    ) -> None:
         """Check that the tables belong together.
 
         Raises:
-            ValueError: a phase or the search budget is missing, there are several datasets, or the tables are not about
-                the same networks.
+            ValueError: a phase, the search budget or the time of the relaxed speed is missing, there are several
+                datasets, or the tables are not about the same networks.
         """
-        self.tables, self.settings, self.confidence = tables, settings, confidence
-        _check(tables, settings["search_steps"])
+        self.tables, self.search_steps, self.max_delay = tables, search_steps, max_delay
+        self.coincide_distance, self.confidence = coincide_distance, confidence
+        _check(tables, search_steps, self.relaxed_time)
+
+    @property
+    def relaxed_time(self) -> int:
+        """Noise-free time steps from the centroid after which the relaxed speed is judged."""
+        return 2 * self.max_delay
 
     @cached_property
     def means(self) -> pd.DataFrame:
-        """One row per cell, curriculum, phase and seed: the means over classes of the two scores, and `learned`."""
-        return (
-            self.tables["scores"]
-            .groupby(["cell", "curriculum", "phase", "seed"], as_index=False)
-            .agg(
-                nominal_accuracy=("nominal_accuracy", "mean"),
-                extrapolation_score=("extrapolation_score", "mean"),
-                learned=("learned", "first"),
-            )
-        )
+        """One row per cell, curriculum, phase and seed: means over classes of the scores, and `learned`."""
+        columns = ("nominal_accuracy", "extrapolation_score", "memory_score")
+        means = {name: (name, "mean") for name in columns} | {"learned": ("learned", "first")}
+        return self.tables["scores"].groupby(NETWORK, as_index=False).agg(**means)
 
     @property
     def trained(self) -> pd.DataFrame:
         """`means` of phase `trained`."""
         return self.means[self.means.phase == "trained"]
 
-    @cached_property
-    def rho(self) -> pd.DataFrame:
-        """Rows of the correlation table about the speed and the extrapolation score, at every budget."""
-        return about_speed(self.tables["correlation"])
-
-    @cached_property
-    def shares(self) -> pd.DataFrame:
-        """Of each trained network, the shares of classes whose slow point keeps its read-out, or is apart; its speeds.
-
-        One row per network: cell, curriculum, phase, seed, readout, distinct (shares), speed, start_speed (medians over
-        classes, of the points and of the centroids), and the columns of `means`.
-        """
-        points = self.tables["slow_points"]
-        points = points[(points.phase == "trained") & (points.search_steps == self.settings["search_steps"])]
-        distinct = points.nearest_distance > self.settings["distinct_distance"]
-        network = ["cell", "curriculum", "phase", "seed"]
-        shares = (
-            points.assign(readout=points.readout == points.label, distinct=distinct)
-            .groupby(network, as_index=False)
-            .agg(
-                readout=("readout", "mean"),
-                distinct=("distinct", "mean"),
-                speed=("speed", "median"),
-                start_speed=("start_speed", "median"),
-            )
-        )
-        return shares.merge(self.means, on=network, validate="one_to_one")
-
     @property
-    def class_share(self) -> Interval:
-        """`mean_interval` of shares of the classes."""
-        step = 1 / self.tables["slow_points"].label.nunique()
+    def seeds(self) -> pd.Series:
+        """Of each cell, how many seeds have a network that learned."""
+        trained = self.trained
+        return trained[trained.learned].groupby("cell").seed.nunique()
+
+    @cached_property
+    def points(self) -> pd.DataFrame:
+        """Slow points of the trained networks at the budget that is judged, a row per network and class."""
+        points = self.tables["slow_points"]
+        return points[(points.phase == "trained") & (points.search_steps == self.search_steps)]
+
+    def of_points(self, points: pd.DataFrame, aggregate: str = "mean", **columns: pd.Series) -> pd.DataFrame:
+        """Means (or medians) over classes of columns, a row per network, with the columns of `means`.
+
+        Args:
+            points: one row per network and class.
+            aggregate: how the classes are put together.
+            columns: one value per row of `points`.
+        """
+        found = points.assign(**columns).groupby(NETWORK, as_index=False)[[*columns]].agg(aggregate)
+        return found.merge(self.means, on=NETWORK, validate="one_to_one")
+
+    def share_interval(self, protocols: int = 1) -> Interval:
+        """`mean_interval` of shares of the classes, as means over this many protocols."""
+        step = 1 / self.tables["scores"].label.nunique() / protocols
         return partial(mean_interval, confidence=self.confidence, bounds=(0.0, 1.0), step=step)
 
-    @cached_property
-    def gains(self) -> pd.DataFrame:
-        """Differences in extrapolation score between a mode of regularisation and control, paired by network.
+    def rho(self, predictor: str, steps: int, target: str) -> pd.DataFrame:
+        """Rows of the correlation table about one predictor and target, with `value` for its rho."""
+        table = self.tables["correlation"]
+        chosen = (table.predictor == predictor) & (table.search_steps == steps) & (table.target == target)
+        return table[chosen].rename(columns={"rho": "value"})
 
-        ESTIMATE_COLUMNS counting pairs, mode, score and control (means of the two over the same networks); every mode
-        that the run has.
+    def gains(self, measure: str) -> pd.DataFrame:
+        """Differences between a mode of regularisation and control, paired by network.
+
+        Args:
+            measure: column of `means`.
+        Returns:
+            ESTIMATE_COLUMNS counting pairs, mode, control and nominal (means of the measure and of the nominal accuracy
+            over the same networks under control); every mode that the run has.
         """
         rows = []
         treated = self.means[self.means.phase != "trained"]
         for (cell, curriculum), group in treated.groupby(["cell", "curriculum"]):
-            wide = group.pivot(index="seed", columns="phase", values="extrapolation_score")
-            learned = group.groupby("seed").learned.first()
-            pairs = wide[learned]
+            wide = group.pivot(index="seed", columns="phase", values=measure)
+            nominal = group[group.phase == "control"].set_index("seed").nominal_accuracy
+            pairs = wide[group.groupby("seed").learned.first()]
             for mode in wide.columns.drop("control"):
                 difference = (pairs[mode] - pairs["control"]).dropna()
                 interval = mean_interval(difference, self.confidence)
-                left_out = len(wide) - len(difference)
-                levels = pairs.loc[difference.index, [mode, "control"]].mean()
-                rows.append([cell, curriculum, *interval, len(difference), left_out, mode, *levels])
-        return pd.DataFrame(rows, columns=[*ESTIMATE_COLUMNS, "mode", "score", "control"])
+                levels = pairs.control[difference.index].mean(), nominal[difference.index].mean()
+                rows.append([cell, curriculum, *interval, len(difference), len(wide) - len(difference), mode, *levels])
+        return pd.DataFrame(rows, columns=[*ESTIMATE_COLUMNS, "mode", "control", "nominal"])
 
     @cached_property
     def formed(self) -> dict[str, pd.DataFrame]:
         """`formation_estimates` of the tables."""
-        return formation_estimates(
-            self.tables["formation"],
-            self.tables["confusion_test"],
-            self.settings["distinct_distance"],
-            self.confidence,
-        )
+        tables = self.tables["formation"], self.tables["confusion_test"]
+        return formation_estimates(*tables, self.coincide_distance, self.confidence)
 
 
 def by_protocol(networks: pd.DataFrame, column: str, estimate: Interval) -> pd.DataFrame:
@@ -212,25 +218,23 @@ def formation_estimates(
     return found
 
 
-def panel_rows(
-    frame: pd.DataFrame,
-    measure: str,
-    side: str,
-    holds: pd.Series | None,
-    counts: pd.Series | None = None,
-) -> pd.DataFrame:
-    """Rows of the claims table from a frame of estimates; not judged where `holds` is None or there is no interval, or
-    where `counts` is false."""
-    names = [column for column in ("cell", "curriculum", "mode") if column in frame]
-    judged = pd.Series(pd.NA, index=frame.index, dtype="boolean")
-    if holds is not None:
-        judged = holds.astype("boolean").mask(frame.low.isna() | (False if counts is None else ~counts))
-    panel = [" ".join(map(str, values)) for values in frame[names].to_numpy()]
-    columns = ["value", "low", "high", "networks", "left_out"]
-    return frame[columns].assign(measure=measure, side=side, holds=judged, panel=panel)
+def by_cell(networks: pd.DataFrame, column: str, estimate: Interval) -> pd.DataFrame:
+    """One estimate per cell, from the means over protocols of each seed's learned networks.
+
+    Args:
+        networks, column, estimate: as for `by_protocol`, of values of seeds.
+    Returns:
+        ESTIMATE_COLUMNS with curriculum `all`; networks counts networks.
+    """
+    rows = []
+    for cell, group in networks.groupby("cell"):
+        learned = group[group.learned]
+        values = learned.groupby("seed")[column].mean()
+        rows.append([cell, "all", *estimate(values), len(learned), len(group) - len(learned)])
+    return pd.DataFrame(rows, columns=ESTIMATE_COLUMNS)
 
 
-def _check(tables: Mapping[str, pd.DataFrame], search_steps: int) -> None:
+def _check(tables: Mapping[str, pd.DataFrame], search_steps: int, relaxed_time: int) -> None:
     """Refuse tables that do not belong together, or that the rules could not use."""
     scores, slow_points, correlation = (tables[name] for name in ("scores", "slow_points", "correlation"))
     if scores.dataset.nunique() > 1:
@@ -238,9 +242,8 @@ def _check(tables: Mapping[str, pd.DataFrame], search_steps: int) -> None:
             f"table scores has the datasets {', '.join(sorted(scores.dataset.unique()))}; expected one, because a "
             "run has one. Judge them one at a time."
         )
-    network = ["cell", "curriculum", "phase", "seed"]
-    odd = pd.MultiIndex.from_frame(only_trained(scores, "scores")[network]).symmetric_difference(
-        pd.MultiIndex.from_frame(only_trained(slow_points, "slow_points")[network])
+    odd = pd.MultiIndex.from_frame(only_trained(scores, "scores")[NETWORK]).symmetric_difference(
+        pd.MultiIndex.from_frame(only_trained(slow_points, "slow_points")[NETWORK])
     )
     if len(odd):
         raise ValueError(
@@ -256,13 +259,18 @@ def _check(tables: Mapping[str, pd.DataFrame], search_steps: int) -> None:
                 f"table {name} has the search budgets {sorted(steps.unique().tolist())}; expected {search_steps} "
                 "(claims.search_steps) among them. Choose one of slow_points.search_steps."
             )
+    if relaxed_time not in set(correlation.search_steps[correlation.predictor == "relaxed_speed"]):
+        raise ValueError(
+            f"table correlation has no relaxed speed after {relaxed_time} time steps, twice T_max; expected the "
+            "spectrum stage to have taken it. Run that stage again."
+        )
     for (cell, curriculum), group in scores[scores.phase != "trained"].groupby(["cell", "curriculum"]):
         if "control" not in set(group.phase):
             raise ValueError(
                 f"table scores has the phases {', '.join(sorted(group.phase.unique()))} for {cell} {curriculum}; "
                 "expected control among them, which the others are compared with. Add control to regularise.modes."
             )
-    columns = ["dataset", *network, "learned"]
+    columns = ["dataset", *NETWORK, "learned"]
     known = set(scores[columns].itertuples(index=False, name=None))
     odd = set(tables["formation"][columns].itertuples(index=False, name=None)) - known
     if odd:

@@ -1,53 +1,67 @@
-"""From the rows of every claim to the table of claims."""
+"""Four verdicts, and rows of the table of claims that carry them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 
-from memrnn.analysis.claims import c1, c2, c3, c4, c5
-from memrnn.analysis.claims.estimates import DESCRIPTIVE, Evidence
-from memrnn.core.tables import columns_of
+SUPPORTED, CONTRADICTED, INCONCLUSIVE, NOT_JUDGED = "supported", "contradicted", "inconclusive", "not judged"
+VERDICTS = (SUPPORTED, CONTRADICTED, INCONCLUSIVE, NOT_JUDGED)
+LEAST = 4  # networks, pairs of them or seeds: fewer judge nothing
 
-CLAIMS = {"C1": c1, "C2": c2, "C3": c3, "C4": c4, "C5": c5}
-NOTHING_JUDGED = " (Nothing could be judged: too few networks to compare.)"
-
-
-def judge(evidence: Evidence) -> pd.DataFrame:
-    """Verdicts on the claims.
-
-    Returns:
-        the table `claims`, one row per panel. `holds` is a nullable boolean, empty where a panel is not judged;
-        `networks` (pairs of networks where two are compared) entered, `left_out` did not.
-    """
-    table = pd.concat(
-        [rows.assign(claim=name) for name, claim in CLAIMS.items() for rows in claim.rows(evidence)], ignore_index=True
-    )
-    absent = [
-        {"claim": claim, "measure": "not computable: the run has no such networks", "networks": 0, "left_out": 0}
-        for claim in CLAIMS
-        if claim not in set(table.claim)
-    ]
-    table = pd.concat([table, pd.DataFrame(absent)], ignore_index=True) if absent else table
-    table["statement"] = table.claim.map({name: claim.STATEMENT for name, claim in CLAIMS.items()})
-    for _, rows in table.groupby("claim"):
-        judged = rows.holds.dropna()
-        of_measures = rows[rows.side != DESCRIPTIVE].groupby("measure").holds
-        table.loc[rows.index, "verdict"] = verdict(judged, all(holds.notna().any() for _, holds in of_measures))
-        if judged.empty:
-            table.loc[rows.index, "statement"] += NOTHING_JUDGED
-    # A stable sort keeps the panels of a claim in the order above.
-    return table.sort_values("claim", kind="stable", ignore_index=True)[columns_of("claims")]
+Rule = Callable[[float, float], str]
 
 
-def verdict(holds: Sequence[bool], complete: bool = True) -> str:
-    """Verdict on a claim from its judged panels: supported (all hold), not supported (none, or no panel), or mixed.
+def decide(low: float, high: float, *, supported: bool, contradicted: bool) -> str:
+    """Verdict on one panel.
 
     Args:
-        holds: of every panel that could be judged.
-        complete: whether every measure of the claim has such a panel; what has not been looked at is not supported.
+        low, high: its interval; NaN where there is none, and then nothing is judged.
+        supported, contradicted: whether the interval meets the rule for either. One that meets both tells of an effect
+            that exists and is smaller than any of interest: contradicted.
     """
-    if not any(holds):
-        return "not supported"
-    return "supported" if all(holds) and complete else "mixed"
+    if np.isnan(low) or np.isnan(high):
+        return NOT_JUDGED
+    return CONTRADICTED if contradicted else SUPPORTED if supported else INCONCLUSIVE
+
+
+def primary(
+    frame: pd.DataFrame, measure: str, rule: Rule, units: pd.Series, premise: pd.Series | None = None
+) -> pd.DataFrame:
+    """Rows of a claim's primary measure, each with its verdict.
+
+    Args:
+        frame: estimates; a row per panel.
+        measure: what is measured, in words.
+        rule: low, high -> verdict.
+        units: how many independent networks, pairs or seeds each estimate rests on.
+        premise: whether each panel may be judged at all; None if all may.
+    """
+    may = units >= LEAST if premise is None else (units >= LEAST) & premise
+    verdicts = [
+        rule(low, high) if judged else NOT_JUDGED
+        for low, high, judged in zip(frame.low, frame.high, may.fillna(False), strict=True)
+    ]
+    return described(frame, measure).assign(primary=True, verdict=verdicts)
+
+
+def described(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Rows of a measure that stands beside a claim and is never judged."""
+    names = [column for column in ("cell", "curriculum", "mode") if column in frame]
+    panel = [" ".join(map(str, values)) for values in frame[names].to_numpy()]
+    columns = ["value", "low", "high", "networks", "left_out"]
+    return frame[columns].assign(measure=measure, panel=panel, primary=False, verdict=NOT_JUDGED)
+
+
+def count(rows: pd.DataFrame) -> str:
+    """The verdict on a claim, from its rows: k of n supported, m contradicted."""
+    verdicts = rows.verdict[rows.primary]
+    if verdicts.empty:
+        return "described only"
+    if (verdicts == NOT_JUDGED).all():
+        return NOT_JUDGED
+    told = [f"{(verdicts == SUPPORTED).sum()} of {len(verdicts)} {SUPPORTED}"]
+    told += [f"{(verdicts == verdict).sum()} {verdict}" for verdict in VERDICTS[1:] if (verdicts == verdict).any()]
+    return ", ".join(told)

@@ -55,9 +55,10 @@ class GRU(Cell):
         networks, units, _ = weights.recurrent.shape
         parts = [2 * units, units]
         zr_weight, n_weight = (weight.contiguous() for weight in weights.recurrent.split(parts, 2))
-        zr_drive, n_drive = (part.contiguous() for part in drive.split(parts, 2))
+        zr_back, n_back = (weight.mT.contiguous() for weight in (zr_weight, n_weight))
+        zr_drive, n_drive = (part.expand(-1, points, -1).contiguous() for part in drive.split(parts, 2))
         zr, d_zr = (drive.new_empty(networks, points, 2 * units) for _ in range(2))
-        n, rh, apart, change, d_n, d_rh, dh = (drive.new_empty(networks, points, units) for _ in range(7))
+        n, rh, apart, change, d_n, slope, d_rh, dh = (drive.new_empty(networks, points, units) for _ in range(8))
         (z, r), (d_z, d_r) = zr.chunk(2, 2), d_zr.chunk(2, 2)
 
         def evaluate(state: State) -> tuple[Tensor, State]:
@@ -65,11 +66,13 @@ class GRU(Cell):
             torch.baddbmm(zr_drive, h, zr_weight, out=zr).sigmoid_()
             torch.baddbmm(n_drive, torch.mul(r, h, out=rh), n_weight, out=n).tanh_()
             torch.mul(z, torch.sub(n, h, out=apart), out=change)
-            torch.bmm(tanh_backward(torch.mul(change, z, out=d_n), n), n_weight.mT, out=d_rh)
+            tanh_backward.grad_input(torch.mul(change, z, out=d_n), n, grad_input=slope)
+            torch.bmm(slope, n_back, out=d_rh)
             torch.mul(apart, change, out=d_z)
             torch.mul(d_rh, h, out=d_r)
             d_rh.mul_(r).sub_(d_n)
-            torch.baddbmm(d_rh, sigmoid_backward(d_zr, zr), zr_weight.mT, out=dh)
+            sigmoid_backward.grad_input(d_zr, zr, grad_input=d_zr)
+            torch.baddbmm(d_rh, d_zr, zr_back, out=dh)
             return change.square().sum(-1), (dh.mul_(2),)
 
         return evaluate

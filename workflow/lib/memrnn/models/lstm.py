@@ -60,10 +60,13 @@ class LSTM(Cell):
         return _LSTMUnroll.apply(weights.recurrent, drive, index, products or drive.dtype)
 
     def squared_speed(self, weights: Weights, drive: Tensor, points: int) -> SquaredSpeed:
-        recurrent = weights.recurrent
+        recurrent, back = weights.recurrent.contiguous(), weights.recurrent.mT.contiguous()
         networks, units, _ = recurrent.shape
+        drive = drive.expand(-1, points, -1).contiguous()
         gates, da = (drive.new_empty(networks, points, 4 * units) for _ in range(2))
-        new_tanh, old_tanh, h_change, tanh_change, dh = (drive.new_empty(networks, points, units) for _ in range(5))
+        new_tanh, old_tanh, h_change, tanh_change, dh, dc, d_old = (
+            drive.new_empty(networks, points, units) for _ in range(7)
+        )
         (f, i, o, g), (d_f, d_i, d_o, d_g) = gates.chunk(4, 2), da.chunk(4, 2)
         parts = [3 * units, units]
         (fio, _), (d_fio, _) = gates.split(parts, 2), da.split(parts, 2)
@@ -72,20 +75,21 @@ class LSTM(Cell):
             h, c = state
             torch.baddbmm(drive, h, recurrent, out=gates)
             fio.sigmoid_()
-            g.tanh_()
+            g.tanh_()  # not from a logistic function, which errs by 1e-7 near 0, as much as slow points move
             torch.mul(i, g, out=new_tanh).addcmul_(f, c).tanh_()
             torch.tanh(c, out=old_tanh)
             torch.mul(o, new_tanh, out=h_change).sub_(h)
             torch.sub(new_tanh, old_tanh, out=tanh_change)
-            dc = tanh_backward(torch.addcmul(tanh_change, h_change, o), new_tanh)
+            torch.addcmul(tanh_change, h_change, o, out=dc)
+            tanh_backward.grad_input(dc, new_tanh, grad_input=dc)
             torch.mul(dc, c, out=d_f)
             torch.mul(dc, g, out=d_i)
             torch.mul(h_change, new_tanh, out=d_o)
             torch.mul(dc, i, out=d_g)
             sigmoid_backward.grad_input(d_fio, fio, grad_input=d_fio)
             tanh_backward.grad_input(d_g, g, grad_input=d_g)
-            torch.baddbmm(h_change, da, recurrent.mT, beta=-1, out=dh)
-            dc.mul_(f).sub_(tanh_backward(tanh_change, old_tanh))
+            torch.baddbmm(h_change, da, back, beta=-1, out=dh)
+            dc.mul_(f).sub_(tanh_backward.grad_input(tanh_change, old_tanh, grad_input=d_old))
             squared = h_change.square().sum(-1) + tanh_change.square().sum(-1)
             return squared, (dh.mul_(2), dc.mul_(2))
 

@@ -20,8 +20,8 @@ def tanh_(values: Tensor) -> Tensor:
 
 # Unrolling. A step costs as much in calls as in arithmetic, so a loop over time makes as few as it can, on views made
 # beforehand, and works on what is still in the processor's cache. Candidates come doubled, as 2 s(2a) - 1 = tanh a is
-# several times cheaper than tanh, and doubling is exact. The first step starts from zero and has no products. `products`
-# may be a shorter type than the drive's: factors and results of products are rounded to it, nothing else.
+# several times cheaper than tanh, and doubling is exact. The first step starts from zero and has no products.
+# `products` may be a shorter type than the drive's: factors and results of products are rounded to it, nothing else.
 
 
 def each_step(*series: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -51,8 +51,8 @@ def each_drive(drive: Tensor, index: Tensor | None) -> Iterator[Tensor]:
 class DriveGradient:
     """Gradient of a drive, or of a table of drives, gathered from the last step to the first.
 
-    On a CPU each step's share is added to its rows of a table at once, while it is in the cache. A GPU's index_add_ sums
-    in whatever order it comes to, so there the steps are kept and summed by a product in the end.
+    On a CPU each step's share is added to its rows of a table at once, while it is in the cache. A GPU's index_add_
+    sums in whatever order it comes to, so there the steps are kept and summed by a product in the end.
 
     Attributes:
         rooms: of each step, (networks, batch, columns): where its gradient of the preactivations is to be written.

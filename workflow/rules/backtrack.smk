@@ -34,6 +34,7 @@ rule backtrack_block:
         steps=config["train"]["steps"],
         protocol=lambda wildcards: config["protocol_settings"][wildcards.protocol],
         device=config["engine"]["device"],
+        float32_library=config["engine"]["float32_library"],
     message:
         "Slow points back through training of {wildcards.cell}, {wildcards.protocol}, {wildcards.seeds}"
     script:

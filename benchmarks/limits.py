@@ -23,11 +23,11 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "lib"))  # of this clone, whatever the shell says
 
-from settings import SETTINGS
+from settings import SETTINGS, library_of
 from training import SIZES, Task, prepare
 
 from memrnn.core.files import save_table
-from memrnn.core.jobs import prepare_process
+from memrnn.core.jobs import float32_library, prepare_process
 from memrnn.training.engine import PRECISIONS
 
 Shape = tuple[int, int, int]  # rows, inner dimension, columns
@@ -62,6 +62,7 @@ def product(shape: Shape, dtype: torch.dtype) -> tuple[Callable[[], object], flo
 def measure(size: str, cell: str, setting: str, rounds: int) -> dict[str, object]:
     """A row of the table: milliseconds per update of one network."""
     task, chosen = Task(cell, 1, **SIZES[size]), SETTINGS[setting]
+    library = float32_library(library_of(setting))
     shared, dtype = chosen["shared_frames"], PRECISIONS[chosen["precision"]]
     noise = torch.empty(task.batch * task.steps if shared is None else shared, task.pixels)
     frames = len(noise) if shared is None else shared + task.batch
@@ -87,8 +88,10 @@ def measure(size: str, cell: str, setting: str, rounds: int) -> dict[str, object
     median = {name: statistics.median(values) for name, values in taken.items()}
     floor = median["noise"] + median["input"] + median["recurrent"]
     return {
-        "size": size, "cell": cell, "setting": setting, "noise_ms": median["noise"], "input_ms": median["input"],
+        "size": size, "cell": cell, "setting": setting, "library": library,
+        "noise_ms": median["noise"], "input_ms": median["input"],
         "recurrent_ms": median["recurrent"], "floor_ms": floor, "update_ms": median["update"],
+        "of_floor": median["update"] / floor,
         "gflop": operations / 1e9, "gflop_per_s": operations / 1e6 / (median["input"] + median["recurrent"]),
     }  # fmt: skip
 

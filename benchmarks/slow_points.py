@@ -42,7 +42,7 @@ from memrnn.models.networks import Networks
 from memrnn.run import provenance
 from memrnn.tasks.delayed_classification import held_input, untrained
 
-SETTINGS = ("plain", "search")
+SETTINGS = ("plain", "search", "search_onednn")
 STEPS, PAPER_STEPS = 100, 100_000  # of a round; of the published search
 MEAN, RATE, DROP_STEP, DROP_FACTOR = 0.13, 1e-3, 40_000, 0.1
 COLUMNS = (
@@ -98,7 +98,7 @@ def prepare(setting: str, task: Task, device: torch.device) -> Callable[[], Stat
     like = CELLS[task.cell].initial_state(task.networks, task.points, task.units, networks.readout)
     generator = streams.generator(0, "bench", "states", device=device)
     start = tuple(torch.empty_like(part).uniform_(-1, 1, generator=generator) for part in like)
-    lower = {"plain": plain_search, "search": search}[setting]
+    lower = plain_search if setting == "plain" else search
     return lambda: lower(networks, start, STEPS)
 
 

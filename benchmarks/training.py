@@ -38,10 +38,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "lib"))  # of this clone, whatever the shell says
 
 from settings import SETTINGS as ENGINES
+from settings import library_of
 
 from memrnn.core import streams
 from memrnn.core.files import save_json, save_table
-from memrnn.core.jobs import prepare_process
+from memrnn.core.jobs import float32_library, prepare_process
 from memrnn.data.images import ImageSet
 from memrnn.figures import render, style
 from memrnn.models.networks import Networks
@@ -55,7 +56,8 @@ from memrnn.training.engine import Update
 SIZES = {"digits": {"batch": 64, "pixels": 64, "units": 100}, "mnist": {"batch": 128, "pixels": 784, "units": 200}}
 torch.backends.cudnn.allow_tf32 = False  # torch's layers on a GPU in float32, as the others are
 LAYERS = {"gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
-SETTINGS, FEW = ("plain", "torch_nn", *ENGINES), ("plain", "exact", "bf16_shared")
+SETTINGS = ("plain", "plain_onednn", "torch_nn", "torch_nn_onednn", *ENGINES)
+FEW = ("plain", "exact", "exact_onednn", "shared_onednn", "bf16_shared")
 # Size, networks, threads and settings that are compared unless others are asked for.
 GRID = [
     *product(SIZES, [1, 4], [1], [SETTINGS]),
@@ -135,7 +137,7 @@ def prepare(setting: str, task: Task, device: torch.device) -> Callable[[], None
     start = untrained(task.cell, range(task.networks), task.pixels, task.units, CLASSES).to(device)
     if setting in ENGINES:
         return engine_step(setting, start, images, task, device)
-    if setting == "torch_nn":
+    if setting.startswith("torch_nn"):
         recurrent, linear = (task.pixels + 1, task.units), (task.units, CLASSES + 1)
         modules = [(LAYERS[task.cell](*recurrent).to(device), torch.nn.Linear(*linear).to(device)) for _ in start.seeds]
         parameters = [values for pair in modules for module in pair for values in module.parameters()]
@@ -208,11 +210,16 @@ def peaks(points: Sequence[Any], peak: Callable[..., float] = peak) -> dict[tupl
 def take_turns(steps: Mapping[str, Callable[[], None]], rounds: int, device: str) -> dict[str, list[float]]:
     """Milliseconds of each setting's step in every round, after a warm-up; the order rotates from round to round."""
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
-    settings = list(steps)
+    settings, matmul = list(steps), torch.backends.mkldnn.matmul
+    precisions = {}  # by which each setting's products get to their library
+    for setting in settings:
+        float32_library(library_of(setting))
+        precisions[setting] = matmul.fp32_precision
     taken: dict[str, list[float]] = {setting: [] for setting in settings}
     for turn in range(-WARM_UP, rounds):
         for at in range(len(settings)):
             setting = settings[(turn + at) % len(settings)]
+            matmul.fp32_precision = precisions[setting]
             wait()
             began = time.perf_counter()
             steps[setting]()

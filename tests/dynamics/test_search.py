@@ -320,7 +320,7 @@ def test_the_search_ends_when_all_points_have_stopped():
 def trained_networks(cell: str, digits: ImageSet) -> Networks:
     """Networks that tell four digits apart over a short delay, so that they have memories."""
     start = nets.initial(cell, [0, 4], 65, 16, 11)
-    made = engine.choose({"device": "cpu", "precision": "float32", "shared_frames": None})
+    made = engine.choose({"device": "cpu", "precision": "float32", "shared_frames": None, "float32_library": "mkl"})
     update = Update(start, digits, made, "test", batch=16, min_delay=1, full_steps=8, learning_rate=1e-2)
     for _ in range(300):
         update(Stage(4, 8))

@@ -109,7 +109,7 @@ PAPER = {  # what the paper says of each data set; where its two agree, once
         "regularise": {"steps": 5000, "batch": 64, "learning_rate": 1e-4},
         "mode_settings.centroid": {"strength": 1e-2},
         "mode_settings.slow_points": {"strength": 1e-2},
-        "engine": {"precision": "float32", "shared_frames": None},
+        "engine": {"precision": "float32", "shared_frames": None, "float32_library": "auto"},
     },
 }
 BOTH = {

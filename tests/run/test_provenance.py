@@ -141,7 +141,7 @@ def test_no_benchmarks_no_rules(found):
 
 
 def test_devices_are_those_that_training_says_it_ran_on(tmp_path, monkeypatch):
-    chosen = engine.choose({"device": "cpu", "precision": "float32", "shared_frames": None})
+    chosen = engine.choose({"device": "cpu", "precision": "float32", "shared_frames": None, "float32_library": "mkl"})
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100, 80GB")
     on_gpu = engine.Engine(torch.device("cuda"), torch.float32, None)
     logs = []

@@ -406,13 +406,13 @@ def test_a_cell_without_an_unrolling_of_its_own(digits, monkeypatch, shared):
 @pytest.mark.parametrize(("precision", "products"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
 @pytest.mark.parametrize("frames", [None, 40])
 def test_the_configuration_chooses_the_engine(precision, products, frames):
-    settings = {"device": "cpu", "precision": precision, "shared_frames": frames}
+    settings = {"device": "cpu", "precision": precision, "shared_frames": frames, "float32_library": "mkl"}
     assert engine.choose(settings) == Engine(CPU, products, frames)
 
 
 def test_the_log_tells_the_engine_and_warns_of_slow_products(monkeypatch):
     assert engine.describe(Engine(CPU, torch.float32, None)) == (
-        "on cpu, products in float32, trials with noise frames of their own"
+        "on cpu, products in float32 by mkl, trials with noise frames of their own"
     )
     for slow, warned in ((30.0, True), (0.5, False)):
         monkeypatch.setattr(engine, "_product_time", lambda dtype, slow=slow: slow if dtype == torch.bfloat16 else 1.0)
@@ -428,7 +428,7 @@ def test_a_gpu_is_taken_where_there_is_one_and_refused_where_there_is_none(monke
     with pytest.raises(ValueError, match=refusal):
         engine.device_of("cuda")
     with pytest.raises(ValueError, match=refusal):
-        engine.choose({"device": "cuda", "precision": "float32", "shared_frames": None})
+        engine.choose({"device": "cuda", "precision": "float32", "shared_frames": None, "float32_library": "mkl"})
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert engine.device_of("auto") == engine.device_of("cuda") == torch.device("cuda")
     assert engine.device_of("cpu") == CPU

@@ -29,6 +29,7 @@ rule backtrack_block:
         steps=config["train"]["steps"],
         protocol_settings=lambda wildcards: {wildcards.protocol: config["protocol_settings"][wildcards.protocol]},
         device=config["engine"]["device"],
+        float32_library=config["engine"]["float32_library"],
     message:
         "Slow points back through training of {wildcards.cell}, {wildcards.protocol}, {wildcards.seeds}"
     script:

@@ -23,6 +23,7 @@ rule extrapolate_block:
         task=config["task"],
         extrapolate=config["extrapolate"],
         device=config["engine"]["device"],
+        float32_library=config["engine"]["float32_library"],
     message:
         "Longer delays for {wildcards.cell}, {wildcards.protocol}, {wildcards.stage}, {wildcards.seeds}"
     script:

@@ -22,6 +22,7 @@ rule slow_points_block:
         code=code("slow_points"),
         slow_points=config["slow_points"],
         device=config["engine"]["device"],
+        float32_library=config["engine"]["float32_library"],
     message:
         "Slow points of {wildcards.cell}, {wildcards.protocol}, {wildcards.stage}, {wildcards.seeds}"
     script:

@@ -3,7 +3,7 @@
 import torch
 
 from memrnn.core.files import save_arrays, save_table
-from memrnn.core.jobs import log_to, prepare_process
+from memrnn.core.jobs import float32_library, log_to, prepare_process
 from memrnn.core.tables import label_rows
 from memrnn.data.images import load as load_images
 from memrnn.dynamics.backtrack import confusions, follow, introductions, load_checkpoints, table
@@ -23,6 +23,7 @@ stages = schedule(protocol, params.protocol_settings[protocol], params.steps, St
 checkpoints, meta = load_checkpoints(snakemake.input.checkpoints, cell, stages, device)
 points, _ = stored(snakemake.input.points, settings["start_steps"], meta["seeds"])
 points = tuple(part.to(device) for part in points)
+log.info("float32 products by %s", float32_library(params.float32_library, points[0].numel() * points[0].shape[-1]))
 budget, rate, drop = settings["search_steps"], params.learning_rate, params.learning_rate_drop
 
 

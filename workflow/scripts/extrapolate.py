@@ -1,7 +1,7 @@
 """Accuracy of one block of networks at delays longer than any in training."""
 
 from memrnn.core.files import save_table
-from memrnn.core.jobs import log_to, prepare_process
+from memrnn.core.jobs import float32_library, log_to, prepare_process
 from memrnn.core.tables import label_rows
 from memrnn.data.images import load as load_images
 from memrnn.dynamics.extrapolate import extrapolate, nominal
@@ -11,6 +11,7 @@ from memrnn.training.engine import device_of
 settings, task = snakemake.params.extrapolate, snakemake.params.task
 log = log_to(snakemake.log[0], "extrapolate", snakemake.params)
 prepare_process(snakemake.threads)
+log.info("float32 products by %s", float32_library(snakemake.params.float32_library))
 
 images = load_images(snakemake.input.images)
 ensemble, meta = networks.load(snakemake.input.networks)

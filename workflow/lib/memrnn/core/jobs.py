@@ -8,6 +8,7 @@ import ctypes
 import hashlib
 import json
 import logging
+import math
 import os
 import signal
 import socket
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+# Multiplications of one product per network below which oneDNN's calls cost more than its arithmetic saves; measured.
+FEW_MULTIPLICATIONS = 800_000
+PROBES = ((10, 100, 200), (32, 100, 200), (128, 784, 600), (200, 2560, 400))  # rows, inner dimension, columns
 
 
 def prepare_process(threads: int) -> None:
@@ -42,6 +46,59 @@ def prepare_process(threads: int) -> None:
         mallopt(M_TRIM_THRESHOLD, 2**30)
         if not mallopt(M_MMAP_THRESHOLD, 2**30):
             mallopt(M_MMAP_THRESHOLD, 2**25)  # all that older versions allow
+
+
+def float32_library(wanted: str, multiplications: float = math.inf) -> str:
+    """Choose the library that multiplies float32 matrices on the processor, for this process.
+
+    For float32 torch calls MKL, which stays at AVX2 on AMD's processors. oneDNN uses AVX-512 there and is up to twice
+    as fast. torch hands float32 to oneDNN only with permission to round factors to bfloat16. oneDNN rounds where there
+    are units for it (AMX, on Intel's processors) and nowhere else; so products that come out exact in float32 alone are
+    tried first. The choice depends on the kind of processor alone: a machine gives the same numbers every time.
+
+    Args:
+        wanted: `mkl`, `onednn`, or `auto`: oneDNN where it is exact, the processor is AMD's with AVX-512, and products
+            are large enough.
+        multiplications: of one of the products that the process will spend its time on.
+    Returns:
+        the library chosen, `mkl` or `onednn`.
+    Raises:
+        ValueError: oneDNN is asked for, and it rounds here or is not there.
+    """
+    import torch
+
+    matmul = torch.backends.mkldnn.matmul
+    matmul.fp32_precision = "ieee"
+    if wanted == "mkl" or (wanted == "auto" and (multiplications < FEW_MULTIPLICATIONS or not _amd_with_avx512())):
+        return "mkl"
+    matmul.fp32_precision = "bf16"
+    if torch.backends.mkldnn.is_available() and all(_exact(*shape) for shape in PROBES):
+        return "onednn"
+    matmul.fp32_precision = "ieee"
+    if wanted == "onednn":
+        raise ValueError(
+            "engine.float32_library: found onednn, but on this processor oneDNN is missing or rounds float32 factors "
+            "to bfloat16; expected auto or mkl"
+        )
+    return "mkl"
+
+
+def _amd_with_avx512() -> bool:
+    import torch
+
+    try:
+        made_by_amd = "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
+    except OSError:  # not Linux
+        return False
+    return made_by_amd and torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
+def _exact(rows: int, inner: int, columns: int) -> bool:
+    """Whether a product is exact that is so in float32 alone: bfloat16 has no 1 + 2^-20."""
+    import torch
+
+    left = torch.eye(rows, inner).repeat(2, 1, 1) * (1 + 2**-20)
+    return bool((left @ torch.ones(2, inner, columns) == left.sum(-1, keepdim=True)).all())
 
 
 def told_to_stop() -> Callable[[], int | None]:

@@ -10,15 +10,14 @@ from torch import Tensor
 
 from memrnn.models.cell import Cell, SquaredSpeed, State, Weights
 from memrnn.models.unrolling import (
+    DriveGradient,
     add_product,
-    drive_gradient,
     each_drive,
     each_step,
-    each_step_back,
-    merge_time,
     sigmoid_backward,
     tanh_,
     tanh_backward,
+    weight_gradient,
 )
 
 
@@ -56,9 +55,10 @@ class GRU(Cell):
         networks, units, _ = weights.recurrent.shape
         parts = [2 * units, units]
         zr_weight, n_weight = (weight.contiguous() for weight in weights.recurrent.split(parts, 2))
-        zr_drive, n_drive = (part.contiguous() for part in drive.split(parts, 2))
+        zr_back, n_back = (weight.mT.contiguous() for weight in (zr_weight, n_weight))
+        zr_drive, n_drive = (part.expand(-1, points, -1).contiguous() for part in drive.split(parts, 2))
         zr, d_zr = (drive.new_empty(networks, points, 2 * units) for _ in range(2))
-        n, rh, apart, change, d_n, d_rh, dh = (drive.new_empty(networks, points, units) for _ in range(7))
+        n, rh, apart, change, d_n, slope, d_rh, dh = (drive.new_empty(networks, points, units) for _ in range(8))
         (z, r), (d_z, d_r) = zr.chunk(2, 2), d_zr.chunk(2, 2)
 
         def evaluate(state: State) -> tuple[Tensor, State]:
@@ -66,11 +66,13 @@ class GRU(Cell):
             torch.baddbmm(zr_drive, h, zr_weight, out=zr).sigmoid_()
             torch.baddbmm(n_drive, torch.mul(r, h, out=rh), n_weight, out=n).tanh_()
             torch.mul(z, torch.sub(n, h, out=apart), out=change)
-            torch.bmm(tanh_backward(torch.mul(change, z, out=d_n), n), n_weight.mT, out=d_rh)
+            tanh_backward.grad_input(torch.mul(change, z, out=d_n), n, grad_input=slope)
+            torch.bmm(slope, n_back, out=d_rh)
             torch.mul(apart, change, out=d_z)
             torch.mul(d_rh, h, out=d_r)
             d_rh.mul_(r).sub_(d_n)
-            torch.baddbmm(d_rh, sigmoid_backward(d_zr, zr), zr_weight.mT, out=dh)
+            sigmoid_backward.grad_input(d_zr, zr, grad_input=d_zr)
+            torch.baddbmm(d_rh, d_zr, zr_back, out=dh)
             return change.square().sum(-1), (dh.mul_(2),)
 
         return evaluate
@@ -102,62 +104,73 @@ class _GRUUnroll(torch.autograd.Function):
     def forward(ctx: Any, recurrent: Tensor, drive: Tensor, index: Tensor | None, products: torch.dtype) -> Tensor:
         networks, steps, batch = drive.shape[:3] if index is None else index.shape
         units = recurrent.shape[1]
-        short = products != drive.dtype
+        parts, short = [2 * units, units], products != drive.dtype
         zr_weight = recurrent[..., : 2 * units].to(products).contiguous()
         n_weight = (2 * recurrent[..., 2 * units :]).to(products)
-        h = drive.new_zeros(networks, steps + 1, batch, units)  # before every step, and after the last
-        factor = h.to(products)  # h as products see it
+        h, n = (drive.new_empty(networks, steps, batch, units) for _ in range(2))
         zr = drive.new_empty(networks, steps, batch, 2 * units)
-        n = drive.new_empty(networks, steps, batch, units)
-        rh = n.new_empty(n.shape, dtype=products)
-        room_zr, room_n = (rh.new_empty(networks, batch, k * units) if short else None for k in (2, 1))
+        factor = h.new_empty(h.shape, dtype=products) if short else h  # h as products see it
+        rh = torch.empty_like(factor)
+        room_zr, room_n = (rh.new_empty(networks, batch, part) if short else None for part in parts)
         minus_one = n.new_full((), -1)
-        series = (h[:, :-1], h[:, 1:], factor[:, :-1], factor[:, 1:], zr, *zr.chunk(2, 3), rh, n)
-        for drive_t, (before, after, factor_t, factor_after, zr_t, z, r, rh_t, n_t) in zip(
-            each_drive(drive, index), each_step(*series), strict=True
+        before = factor_before = None
+        for drive_t, (after, factor_after, zr_t, z, r, rh_t, n_t) in zip(
+            each_drive(drive, index), each_step(h, factor, zr, *zr.chunk(2, 3), rh, n), strict=True
         ):
-            drive_zr, drive_n = drive_t.split([2 * units, units], 2)
-            add_product(drive_zr, factor_t, zr_weight, room_zr, out=zr_t).sigmoid_()
-            torch.mul(r, before, out=rh_t)
-            add_product(drive_n, rh_t, n_weight, room_n, out=n_t, scale=2).sigmoid_()
-            torch.add(minus_one, n_t, alpha=2, out=n_t)
-            torch.lerp(before, n_t, z, out=after)
+            drive_zr, drive_n = drive_t.split(parts, 2)
+            if before is None:
+                torch.sigmoid(drive_zr, out=zr_t)
+                torch.mul(drive_n, 2, out=n_t)
+            else:
+                add_product(drive_zr, factor_before, zr_weight, room_zr, out=zr_t).sigmoid_()
+                torch.mul(r, before, out=rh_t)
+                add_product(drive_n, rh_t, n_weight, room_n, out=n_t, scale=2)
+            torch.add(minus_one, n_t.sigmoid_(), alpha=2, out=n_t)
+            if before is None:
+                torch.mul(z, n_t, out=after)
+            else:
+                torch.lerp(before, n_t, z, out=after)
             if short:
                 factor_after.copy_(after)
+            before, factor_before = after, factor_after
         ctx.save_for_backward(recurrent, index, h, factor, zr, rh, n)
         ctx.drive_shape = drive.shape
-        return h[:, 1:]
+        return h
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         recurrent, index, h, factor, zr, rh, n = ctx.saved_tensors
         networks, steps, batch, units = n.shape
-        short = rh.dtype != n.dtype
-        zr_weight, n_weight = (w.mT.to(rh.dtype).contiguous() for w in recurrent.split([2 * units, units], 2))
-        z, r = zr.chunk(2, 3)
-        n_slope = tanh_backward(z, n)  # of h after the step with respect to the preactivation of n; so z_slope
-        z_slope = sigmoid_backward(n - h[:, :-1], z)
-        r_slope = sigmoid_backward(h[:, :-1], r)  # of r * h
-        keep = 1 - z
-        da = rh.new_empty(networks, steps, batch, 3 * units)
+        parts, short = [2 * units, units], rh.dtype != n.dtype
+        zr_weight, n_weight = (weight.mT.to(rh.dtype).contiguous() for weight in recurrent.split(parts, 2))
+        drive_gradient = DriveGradient(n, ctx.drive_shape, index)
+        # The same as products see them, each in one piece.
+        d_zr, d_n = (rh.new_empty(networks, steps, batch, part) for part in parts)
         room = rh.new_empty(networks, batch, units)
         d_rh = n.new_empty(networks, batch, units) if short else room
-        earlier = torch.cat([torch.zeros_like(grad[:, :1]), grad[:, :-1]], 1)
-        dh = grad[:, -1]
-        da_zr, da_z, da_r, da_n = da[..., : 2 * units], *da.chunk(3, 3)
-        for into, n_s, z_s, r_s, keep_t, r_t, out_zr, out_z, out_r, out_n in each_step_back(
-            earlier, n_slope, z_slope, r_slope, keep, r, da_zr, da_z, da_r, da_n
-        ):
-            torch.mul(dh, n_s, out=out_n)
-            torch.bmm(out_n, n_weight, out=room)
-            if short:
-                d_rh.copy_(room)
-            torch.mul(dh, z_s, out=out_z)
-            torch.mul(d_rh, r_s, out=out_r)
-            into.addcmul_(dh, keep_t).addcmul_(d_rh, r_t)
-            dh = add_product(into, out_zr, zr_weight, room if short else None, out=into)
-        flat = merge_time(da)
-        weight_grad = torch.cat(
-            [merge_time(factor[:, :-1]).mT @ flat[..., : 2 * units], merge_time(rh).mT @ flat[..., 2 * units :]], -1
-        )
-        return weight_grad.to(n.dtype), drive_gradient(da, ctx.drive_shape, index, n.dtype), None, None
+        through_z = n.new_empty(networks, batch, units)
+        into_zr = n.new_empty(networks, batch, 2 * units)
+        into_z, into_r = into_zr.chunk(2, 2)
+        dh = grad[:, -1].clone(memory_format=torch.contiguous_format)
+        series = list(each_step(zr, *zr.chunk(2, 3), n, d_zr, d_n))
+        for t in reversed(range(steps)):
+            da, (zr_t, z, r, n_t, d_zr_t, d_n_t) = drive_gradient.rooms[t], series[t]
+            da_zr, da_n = da.split(parts, 2)
+            tanh_backward.grad_input(torch.mul(dh, z, out=through_z), n_t, grad_input=da_n)
+            if t == 0:
+                torch.mul(dh, n_t, out=into_z)
+                into_r.zero_()
+                sigmoid_backward.grad_input(into_zr, zr_t, grad_input=da_zr)
+            else:
+                before = h[:, t - 1]
+                torch.bmm(d_n_t.copy_(da_n), n_weight, out=room)
+                if short:
+                    d_rh.copy_(room)
+                torch.sub(n_t, before, out=into_z).mul_(dh)
+                torch.mul(d_rh, before, out=into_r)
+                sigmoid_backward.grad_input(into_zr, zr_t, grad_input=da_zr)
+                dh.sub_(through_z).addcmul_(d_rh, r).add_(grad[:, t - 1])
+                dh.add_(torch.bmm(d_zr_t.copy_(da_zr), zr_weight, out=room))
+            drive_gradient.add(t)
+        gradient = torch.cat([weight_gradient(factor[:, :-1], d_zr[:, 1:]), weight_gradient(rh[:, 1:], d_n[:, 1:])], -1)
+        return gradient.to(n.dtype), drive_gradient.total(), None, None

@@ -10,15 +10,14 @@ from torch import Tensor
 
 from memrnn.models.cell import Cell, SquaredSpeed, State, Weights
 from memrnn.models.unrolling import (
+    DriveGradient,
     add_product,
-    drive_gradient,
     each_drive,
     each_step,
-    each_step_back,
-    merge_time,
     sigmoid_backward,
     tanh_,
     tanh_backward,
+    weight_gradient,
 )
 
 
@@ -61,10 +60,13 @@ class LSTM(Cell):
         return _LSTMUnroll.apply(weights.recurrent, drive, index, products or drive.dtype)
 
     def squared_speed(self, weights: Weights, drive: Tensor, points: int) -> SquaredSpeed:
-        recurrent = weights.recurrent
+        recurrent, back = weights.recurrent.contiguous(), weights.recurrent.mT.contiguous()
         networks, units, _ = recurrent.shape
+        drive = drive.expand(-1, points, -1).contiguous()
         gates, da = (drive.new_empty(networks, points, 4 * units) for _ in range(2))
-        new_tanh, old_tanh, h_change, tanh_change, dh = (drive.new_empty(networks, points, units) for _ in range(5))
+        new_tanh, old_tanh, h_change, tanh_change, dh, dc, d_old = (
+            drive.new_empty(networks, points, units) for _ in range(7)
+        )
         (f, i, o, g), (d_f, d_i, d_o, d_g) = gates.chunk(4, 2), da.chunk(4, 2)
         parts = [3 * units, units]
         (fio, _), (d_fio, _) = gates.split(parts, 2), da.split(parts, 2)
@@ -73,20 +75,21 @@ class LSTM(Cell):
             h, c = state
             torch.baddbmm(drive, h, recurrent, out=gates)
             fio.sigmoid_()
-            g.tanh_()
+            g.tanh_()  # not from a logistic function, which errs by 1e-7 near 0, as much as slow points move
             torch.mul(i, g, out=new_tanh).addcmul_(f, c).tanh_()
             torch.tanh(c, out=old_tanh)
             torch.mul(o, new_tanh, out=h_change).sub_(h)
             torch.sub(new_tanh, old_tanh, out=tanh_change)
-            dc = tanh_backward(torch.addcmul(tanh_change, h_change, o), new_tanh)
+            torch.addcmul(tanh_change, h_change, o, out=dc)
+            tanh_backward.grad_input(dc, new_tanh, grad_input=dc)
             torch.mul(dc, c, out=d_f)
             torch.mul(dc, g, out=d_i)
             torch.mul(h_change, new_tanh, out=d_o)
             torch.mul(dc, i, out=d_g)
             sigmoid_backward.grad_input(d_fio, fio, grad_input=d_fio)
             tanh_backward.grad_input(d_g, g, grad_input=d_g)
-            torch.baddbmm(h_change, da, recurrent.mT, beta=-1, out=dh)
-            dc.mul_(f).sub_(tanh_backward(tanh_change, old_tanh))
+            torch.baddbmm(h_change, da, back, beta=-1, out=dh)
+            dc.mul_(f).sub_(tanh_backward.grad_input(tanh_change, old_tanh, grad_input=d_old))
             squared = h_change.square().sum(-1) + tanh_change.square().sum(-1)
             return squared, (dh.mul_(2), dc.mul_(2))
 
@@ -114,52 +117,65 @@ class _LSTMUnroll(torch.autograd.Function):
         units = recurrent.shape[1]
         short = products != drive.dtype
         weight = recurrent.to(products)
-        h = drive.new_zeros(networks, steps + 1, batch, units)  # before every step, and after the last
-        c = torch.zeros_like(h)
-        factor = h.to(products)  # h as products see it
+        h, c, new_tanh = (drive.new_empty(networks, steps, batch, units) for _ in range(3))
         gates = drive.new_empty(networks, steps, batch, 4 * units)
-        new_tanh = drive.new_empty(networks, steps, batch, units)
+        factor = h.new_empty(h.shape, dtype=products) if short else h  # h as products see it
         room = factor.new_empty(networks, batch, 4 * units) if short else None
         minus_one = h.new_full((), -1)
-        series = (h[:, 1:], c[:, :-1], c[:, 1:], factor[:, :-1], factor[:, 1:], gates, *gates.chunk(4, 3), new_tanh)
-        for drive_t, (after, c_before, c_after, factor_t, factor_after, gates_t, f, i, o, g, tanh_t) in zip(
-            each_drive(drive, index), each_step(*series), strict=True
+        c_before = factor_before = None
+        for drive_t, (after, c_after, factor_after, gates_t, f, i, o, g, tanh_t) in zip(
+            each_drive(drive, index), each_step(h, c, factor, gates, *gates.chunk(4, 3), new_tanh), strict=True
         ):
-            add_product(drive_t, factor_t, weight, room, out=gates_t)
+            if c_before is None:
+                gates_t.copy_(drive_t)
+            else:
+                add_product(drive_t, factor_before, weight, room, out=gates_t)
             g.mul_(2)
             gates_t.sigmoid_()
             torch.add(minus_one, g, alpha=2, out=g)
-            torch.mul(i, g, out=c_after).addcmul_(f, c_before)
+            torch.mul(i, g, out=c_after)
+            if c_before is not None:
+                c_after.addcmul_(f, c_before)
             torch.add(minus_one, torch.mul(c_after, 2, out=tanh_t).sigmoid_(), alpha=2, out=tanh_t)
             torch.mul(o, tanh_t, out=after)
             if short:
                 factor_after.copy_(after)
+            c_before, factor_before = c_after, factor_after
         ctx.save_for_backward(recurrent, index, factor, gates, c, new_tanh)
         ctx.drive_shape = drive.shape
-        return h[:, 1:]
+        return h
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         recurrent, index, factor, gates, c, new_tanh = ctx.saved_tensors
         networks, steps, batch, units = new_tanh.shape
-        short = factor.dtype != c.dtype
+        parts, short = [3 * units, units], factor.dtype != c.dtype
         weight = recurrent.mT.to(factor.dtype).contiguous()
-        f, i, o, g = gates.chunk(4, 3)
-        # Of c after the step with respect to the preactivations of f, i and g; of h with respect to c and that of o.
-        f_slope, i_slope, g_slope = sigmoid_backward(c[:, :-1], f), sigmoid_backward(g, i), tanh_backward(i, g)
-        c_slope, o_slope = tanh_backward(o, new_tanh), sigmoid_backward(new_tanh, o)
-        da = factor.new_empty(networks, steps, batch, 4 * units)
-        room = factor.new_empty(networks, batch, units) if short else None
-        earlier = torch.cat([torch.zeros_like(grad[:, :1]), grad[:, :-1]], 1)
-        dh, dc = grad[:, -1], torch.zeros_like(c[:, 0])
-        series = (earlier, c_slope, f_slope, i_slope, o_slope, g_slope, f, da, *da.chunk(4, 3))
-        for into, c_s, f_s, i_s, o_s, g_s, f_t, da_t, out_f, out_i, out_o, out_g in each_step_back(*series):
-            dc.addcmul_(dh, c_s)
-            torch.mul(dc, f_s, out=out_f)
-            torch.mul(dc, i_s, out=out_i)
-            torch.mul(dh, o_s, out=out_o)
-            torch.mul(dc, g_s, out=out_g)
-            dc.mul_(f_t)
-            dh = add_product(into, da_t, weight, room, out=into)
-        weight_grad = merge_time(factor[:, :-1]).mT @ merge_time(da)
-        return weight_grad.to(c.dtype), drive_gradient(da, ctx.drive_shape, index, c.dtype), None, None
+        seen = factor.new_empty(networks, steps, batch, 4 * units)  # gradients of the preactivations, for products
+        drive_gradient = DriveGradient(c, ctx.drive_shape, index, None if short else seen)
+        room = factor.new_empty(networks, batch, units)
+        into_fio, into_g = (c.new_empty(networks, batch, part) for part in parts)
+        into_f, into_i, into_o = into_fio.chunk(3, 2)
+        dh = grad[:, -1].clone(memory_format=torch.contiguous_format)
+        dc, through_o = torch.zeros_like(dh), torch.empty_like(dh)
+        series = list(each_step(seen, gates[..., : 3 * units], *gates.chunk(4, 3), new_tanh))
+        for t in reversed(range(steps)):
+            da, (seen_t, fio, f, i, o, g, tanh_t) = drive_gradient.rooms[t], series[t]
+            da_fio, da_g = da.split(parts, 2)
+            dc.add_(tanh_backward.grad_input(torch.mul(dh, o, out=through_o), tanh_t, grad_input=through_o))
+            torch.mul(dh, tanh_t, out=into_o)
+            torch.mul(dc, g, out=into_i)
+            if t == 0:
+                into_f.zero_()
+            else:
+                torch.mul(dc, c[:, t - 1], out=into_f)
+            sigmoid_backward.grad_input(into_fio, fio, grad_input=da_fio)
+            tanh_backward.grad_input(torch.mul(dc, i, out=into_g), g, grad_input=da_g)
+            if t > 0:
+                dc.mul_(f)
+                if short:
+                    seen_t.copy_(da)
+                torch.add(grad[:, t - 1], torch.bmm(seen_t, weight, out=room), out=dh)
+            drive_gradient.add(t)
+        gradient = weight_gradient(factor[:, :-1], seen[:, 1:])
+        return gradient.to(c.dtype), drive_gradient.total(), None, None

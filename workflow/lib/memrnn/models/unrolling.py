@@ -18,20 +18,15 @@ def tanh_(values: Tensor) -> Tensor:
     return torch.add(values.new_full((), -1), values, alpha=2, out=values)
 
 
-# Unrolling. A step costs as much in calls as in arithmetic, so a loop over time makes as few as it can: views made
-# beforehand; in the backward loop only what depends on later steps, every other factor computed for all steps at once.
-# Candidates come doubled, as 2 s(2a) - 1 = tanh a is several times cheaper than tanh, and doubling is exact.
+# Unrolling. A step costs as much in calls as in arithmetic, so a loop over time makes as few as it can, on views made
+# beforehand, and works on what is still in the processor's cache. Candidates come doubled, as 2 s(2a) - 1 = tanh a is
+# several times cheaper than tanh, and doubling is exact. The first step starts from zero and has no products.
 # `products` may be a shorter type than the drive's: factors and results of products are rounded to it, nothing else.
 
 
 def each_step(*series: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Steps of several (networks, time, ...) tensors together."""
     return zip(*(each.unbind(1) for each in series), strict=True)
-
-
-def each_step_back(*series: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The same from the last to the first."""
-    return zip(*(reversed(each.unbind(1)) for each in series), strict=True)
 
 
 def table_rows(table: Tensor, index: Tensor) -> Tensor:
@@ -53,10 +48,50 @@ def each_drive(drive: Tensor, index: Tensor | None) -> Iterator[Tensor]:
         yield room
 
 
-def drive_gradient(da: Tensor, drive_shape: torch.Size, index: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """Gradient of a drive, or of a table of drives, from that of the preactivations."""
-    da = da.to(dtype)
-    return da if index is None else sum_rows(merge_time(da), index.flatten(1), drive_shape[1])
+class DriveGradient:
+    """Gradient of a drive, or of a table of drives, gathered from the last step to the first.
+
+    On a CPU each step's share is added to its rows of a table at once, while it is in the cache. A GPU's index_add_
+    sums in whatever order it comes to, so there the steps are kept and summed by a product in the end.
+
+    Attributes:
+        rooms: of each step, (networks, batch, columns): where its gradient of the preactivations is to be written.
+    """
+
+    def __init__(
+        self, like: Tensor, drive_shape: torch.Size, index: Tensor | None, whole: Tensor | None = None
+    ) -> None:
+        """Prepare.
+
+        Args:
+            like: for type and device.
+            drive_shape: of the drive or table.
+            index: rows of a table, (networks, time, batch), or None.
+            whole: (networks, time, batch, columns), if the gradients of all steps are wanted anyway.
+        """
+        networks, steps, batch = drive_shape[:3] if index is None else index.shape
+        columns = drive_shape[-1]
+        self._index, self._rows = index, drive_shape[1]
+        self._table = None if index is None or like.is_cuda else like.new_zeros(networks * self._rows, columns)
+        if whole is None and self._table is None:
+            whole = like.new_empty(networks, steps, batch, columns)
+        self._whole = whole
+        self.rooms = [like.new_empty(networks, batch, columns)] * steps if whole is None else whole.unbind(1)
+        if self._table is not None:
+            self._table_rows = table_rows(self._table.view(networks, self._rows, columns), index).unbind(1)
+
+    def add(self, step: int) -> None:
+        """Take what is in the room of a step."""
+        if self._table is not None:
+            self._table.index_add_(0, self._table_rows[step].flatten(), self.rooms[step].flatten(0, 1))
+
+    def total(self) -> Tensor:
+        """The gradient, like the drive."""
+        if self._index is None:
+            return self._whole
+        if self._table is None:
+            return sum_rows(merge_time(self._whole), self._index.flatten(1), self._rows)
+        return self._table.unflatten(0, (-1, self._rows))
 
 
 def sum_rows(values: Tensor, index: Tensor, rows: int) -> Tensor:
@@ -89,3 +124,11 @@ def add_product(
 def merge_time(values: Tensor) -> Tensor:
     """(networks, time, batch, columns) as (networks, time * batch, columns)."""
     return values.flatten(1, 2)
+
+
+def weight_gradient(factor: Tensor, da: Tensor) -> Tensor:
+    """Sum over steps and trials of factor' da, (networks, units, columns); both (networks, time, batch, ...).
+
+    Networks take turns: a batched product with a transposed factor of bfloat16 is slower.
+    """
+    return torch.stack([each.flatten(0, 1).mT @ d.flatten(0, 1) for each, d in zip(factor, da, strict=True)])

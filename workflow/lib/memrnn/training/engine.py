@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from memrnn.core import streams
+from memrnn.core.jobs import float32_library
 from memrnn.data.images import ImageSet
 from memrnn.models.cell import State
 from memrnn.models.networks import Networks
@@ -56,29 +57,36 @@ class Engine:
         products: type of the factors and results of the large products (frames and states with weights); weights,
             states, gates, sums and Adam stay float32.
         shared_frames: noise frames that the trials of a network share in each update; None for noise of their own.
+        library: that multiplies float32 matrices on a processor; see `core.jobs.float32_library`.
     """
 
     device: torch.device
     products: torch.dtype
     shared_frames: int | None
+    library: str = "mkl"
 
     @property
-    def circumstances(self) -> tuple[str, int, str]:
-        """What numbers depend on beside the settings: torch, its threads, and the device.
+    def circumstances(self) -> tuple[str, int, str, str]:
+        """What numbers depend on beside the settings: torch, its threads, the device, and the library of products.
 
-        The device as found, not as asked for: with auto, a run may go on elsewhere than it began, with other random
-        numbers.
+        Device and library as found, not as asked for: with auto, a run may go on elsewhere than it began, with other
+        random numbers or last bits.
         """
-        return torch.__version__, torch.get_num_threads(), self.device.type
+        return torch.__version__, torch.get_num_threads(), self.device.type, self.library
 
 
 def choose(settings: Mapping[str, Any]) -> Engine:
     """Engine of the configuration's section `engine`.
 
     Raises:
-        ValueError: a GPU is asked for and there is none.
+        ValueError: a GPU is asked for and there is none, or oneDNN, and it is not exact here.
     """
-    return Engine(device_of(settings["device"]), PRECISIONS[settings["precision"]], settings["shared_frames"])
+    return Engine(
+        device_of(settings["device"]),
+        PRECISIONS[settings["precision"]],
+        settings["shared_frames"],
+        float32_library(settings["float32_library"]),
+    )
 
 
 def device_of(name: str) -> torch.device:
@@ -102,7 +110,10 @@ def describe(engine: Engine) -> str:
     frames = "trials with noise frames of their own"
     if engine.shared_frames is not None:
         frames = f"{engine.shared_frames} noise frames shared by trials"
-    line = f"on {device}, products in {str(engine.products).removeprefix('torch.')}, {frames}"
+    products = str(engine.products).removeprefix("torch.")
+    if engine.device.type == "cpu" and engine.products == torch.float32:
+        products += f" by {engine.library}"
+    line = f"on {device}, products in {products}, {frames}"
     if engine.device.type == "cpu" and engine.products != torch.float32:
         ratio = _product_time(engine.products) / _product_time(torch.float32)
         if ratio > 1:

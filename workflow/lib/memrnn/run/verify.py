@@ -150,8 +150,8 @@ def invalid(path: Path) -> Iterator[str]:
 ADVICE = {
     "missing": "The next call of Snakemake with a missing file as its target makes it again.",
     "changed": "Delete what has changed and name it as Snakemake's target: it is made again, and all that rests on it.",
-    "invalid": "What is invalid is just as it was written, so keep it: made again, it would be the same. It was written by "
-    "another version of this program (provenance.json names the commit), or the program is at fault.",
+    "invalid": "What is invalid is just as it was written, so keep it: made again, it would be the same. It was "
+    "written by another version of this program (provenance.json names the commit), or the program is at fault.",
     "extra": "An extra file is of another configuration, or was put there by hand: keep it elsewhere, or delete it.",
 }
 

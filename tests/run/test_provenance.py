@@ -38,7 +38,7 @@ def git(folder, *arguments: str) -> str:
 
 def test_all_that_is_promised_is_there(found):
     assert set(found) == {
-        *("config", "config_hash", "commit", "clean", "versions", "machine", "threads", "devices"),
+        *("config", "made_with", "config_hash", "commit", "clean", "versions", "machine", "threads", "devices"),
         *("started", "ended", "rules"),
     }
     assert set(found) == set(verify.PROVENANCE)
@@ -146,24 +146,19 @@ def test_devices_are_those_that_training_says_it_ran_on(tmp_path, monkeypatch):
     on_gpu = engine.Engine(torch.device("cuda"), torch.float32, None)
     logs = []
     for number, line in enumerate([engine.describe(chosen), engine.describe(on_gpu), "7 rows from 2 files"]):
-        log = log_to(tmp_path / f"{number}.log", "test")
+        log = log_to(tmp_path / "logs" / f"{number}.log", "test")
         log.info("found on a shelf")
         log.info("%s", line)
-        logs.append(tmp_path / f"{number}.log")
-    logs.append(tmp_path / "deleted.log")
+        logs.append(tmp_path / "logs" / f"{number}.log")
+    logs.append(tmp_path / "logs" / "deleted.log")
     found = provenance.collect(CONFIG, tmp_path, [], logs, tmp_path)
     assert found["devices"] == ["NVIDIA H100, 80GB", "cpu"]
 
 
-def test_a_record_is_refused_where_something_was_made_with_other_settings(tmp_path):
-    made = {"code": "x", "seeds": [1], "train": {"learning_rate": 3e-3}, "protocol_settings": {"vocu": {"out_of": 140}}}
-    config = CONFIG | {"protocol_settings": {"vocu": {"out_of": 140, "starts": (0, 1)}}}
-    log_to(tmp_path / "right.log", "test", made).info("3 rows")
-    assert provenance.collect(config, tmp_path, [], [tmp_path / "right.log"], tmp_path)["config"] == config
-    for wrong in ({"train": {"learning_rate": 0.2}}, {"protocol_settings": {"vocu": {"out_of": 3}}}):
-        log_to(tmp_path / "wrong.log", "test", made | wrong)
-        logs = [tmp_path / "right.log", tmp_path / "wrong.log"]
-        with pytest.raises(
-            ValueError, match=r"wrong\.log: .* was made with (train\.learning_rate 0\.2|.*out_of 3); expected"
-        ):
-            provenance.collect(config, tmp_path, [], logs, tmp_path)
+def test_the_record_tells_what_each_part_was_made_with_whatever_the_configuration_says(tmp_path):
+    then, now = ({"code": "x", "train": {"learning_rate": rate}} for rate in (0.2, 3e-3))
+    logs = [tmp_path / "logs" / name for name in ("train/a.log", "train/b.log", "train/c.log", "claims.log")]
+    for path, settings in zip(logs, [now | {"seeds": [0]}, then, now | {"seeds": [1]}, None], strict=True):
+        log_to(path, "test", settings).info("settings are told by the line before")
+    found = provenance.collect(CONFIG, tmp_path, [], [*logs, tmp_path / "logs" / "gone.log"], tmp_path)
+    assert found["made_with"] == {"train": [now, then]}

@@ -603,15 +603,17 @@ def test_no_record_outlives_a_part_that_was_made_anew(smoke_run, tmp_path):
     """Whoever makes one table with other settings has no record that tells of those before."""
     clone = shutil.copytree(smoke_run, tmp_path / "clone", symlinks=True)
     results = clone / "results" / "smoke"
-    (clone / "more.yaml").write_text("claims: {majority: 0.9}\n")
+    (clone / "more.yaml").write_text("correlate: {confidence: 0.9}\n")
     assert snakemake(clone, "--cores", "1", "train", *SMOKE).returncode == 0  # a target that lacks nothing
     assert (results / "provenance.json").exists()
-    done = snakemake(clone, "--cores", "1", "results/smoke/tables/claims.csv", *SMOKE, "more.yaml")
+    done = snakemake(clone, "--cores", "1", "results/smoke/tables/correlation.csv", *SMOKE, "more.yaml")
     assert done.returncode == 0 and "so the run's record was removed" in done.stdout, done.stdout
     assert not list(results.glob("provenance.json*")) and not list(results.glob("manifest.csv*"))
-    # Times alone see no other setting, so the table of before would be taken for one of now.
-    done = snakemake(clone, "--cores", "1", "--rerun-triggers", "mtime", *SMOKE)
-    assert done.returncode != 0 and "claims.log: what this job made was made with claims.majority 0.9" in done.stdout
-    done = snakemake(clone, "--cores", "1", *SMOKE)
+    # Times alone see no other setting; the record tells what was made with which.
+    done = snakemake(clone, "--cores", "1", "--rerun-triggers", "mtime", "--configfile", *SMOKE[1:])
     assert done.returncode == 0, done.stdout
+    record = load_json(results / "provenance.json")
+    assert record["config"]["correlate"]["confidence"] == 0.95
+    (made,) = record["made_with"]["correlate"]
+    assert made["correlate"]["confidence"] == 0.9
     assert verify.check(results)[1] == []

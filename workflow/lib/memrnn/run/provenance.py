@@ -8,7 +8,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -53,26 +53,20 @@ def collect(
         logs: the jobs' log files, in which those that train say on what; likewise.
         folder: of the run; benchmarks lie in its subfolder benchmarks, one subfolder or file per rule.
     Returns:
-        config, config_hash, commit and whether the tree was clean (null outside a clone), versions; machine, the one
-        that this function runs on, threads of each job, and devices, on which training says it ran ("cpu", or the name
+        config, made_with (see there), config_hash, commit and whether the tree was clean (null outside a clone),
+        versions; machine, the one that this function runs on, threads of each job, and devices, on which training says
+        it ran ("cpu", or the name
         of a GPU); started and ended, when the first and the last of the jobs did whose results these are (UTC; null if
         there are none); and per rule the number of jobs, their seconds by the clock, in all (seconds) and of
         the longest (longest_seconds), and of the processor in all (cpu_seconds), and the largest memory of one (MiB).
     """
-    written = json.loads(json.dumps(config))
-    for path in filter(os.path.isfile, logs):
-        for line in MADE_WITH.findall(Path(path).read_text(errors="replace")):
-            for key, made, now in _differing(json.loads(line), written):
-                raise ValueError(
-                    f"{path}: what this job made was made with {key} {made}; expected {now}, as the configuration says "
-                    f"now, and this record would say. Make it again (--forcerun), or run with the settings of then."
-                )
     # In a folder within a clone of something else, git would tell that clone's commit.
     top = _git(root, "rev-parse", "--show-toplevel")
     in_clone = top is not None and Path(top).resolve() == Path(root).resolve()
     jobs = _jobs(benchmarks, Path(folder) / "benchmarks")
     return {
         "config": config,
+        "made_with": made_with(logs, Path(folder) / "logs"),
         # Not `record.fingerprint`, which reads files that a setting happens to name.
         "config_hash": hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(),
         "commit": _git(root, "rev-parse", "HEAD") if in_clone else None,
@@ -87,13 +81,19 @@ def collect(
     }
 
 
-def _differing(made: Mapping[str, Any], config: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Settings of a job that the configuration has, too, under the same name, with another value: name and both."""
-    for key in (made.keys() & config.keys()) - {"seeds"}:  # a job's seeds are a part of the run's
-        if isinstance(made[key], dict) and isinstance(config[key], dict):
-            yield from _differing(made[key], config[key], f"{above}{key}.")
-        elif made[key] != config[key]:
-            yield f"{above}{key}", made[key], config[key]
+def made_with(logs: Sequence[str | Path], folder: str | Path) -> dict[str, list[dict[str, Any]]]:
+    """What jobs say in their logs that they were made with, by stage; jobs with the same settings count once.
+
+    The configuration of now need not be that of all of them: Snakemake can be told not to look at settings.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted(map(Path, logs)):
+        for line in MADE_WITH.findall(path.read_text(errors="replace")) if path.is_file() else ():
+            settings = {key: value for key, value in json.loads(line).items() if key != "seeds"}
+            stage = found.setdefault(path.relative_to(folder).parts[0].removesuffix(".log"), [])
+            if settings not in stage:
+                stage.append(settings)
+    return found
 
 
 def versions() -> dict[str, str]:

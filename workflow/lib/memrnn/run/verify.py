@@ -35,7 +35,7 @@ MANIFEST_TABLE = Table(
 )
 NOT_LISTED = ("logs", "benchmarks", "report.html", MANIFEST)  # first parts of paths
 PROVENANCE = (
-    *("config", "config_hash", "commit", "clean", "versions", "machine", "threads", "devices"),
+    *("config", "made_with", "config_hash", "commit", "clean", "versions", "machine", "threads", "devices"),
     *("started", "ended", "rules"),
 )
 
@@ -114,13 +114,12 @@ def _compare(path: Path, size: int, digest: str) -> Iterator[tuple[str, str]]:
         yield "changed", f"{found} bytes, {size} when it was written"
     elif checksum(path) != digest:
         yield "changed", "other contents than when it was written"
+    elif path.suffix in (".csv", ".json") and not seal_of(path).is_file():
+        yield "changed", f"comes without its checksum, {seal_of(path).name}"
+    elif seal_of(path).is_file() and seal_of(path).read_bytes() != f"{digest}  {path.name}\n".encode():
+        yield "changed", f"{seal_of(path).name} holds another checksum"
     else:
         yield from (("invalid", fault) for fault in invalid(path))
-        seal = seal_of(path)
-        if path.suffix in (".csv", ".json") and not seal.is_file():
-            yield "changed", f"comes without its checksum, {seal.name}"
-        elif seal.is_file() and seal.read_bytes() != f"{digest}  {path.name}\n".encode():
-            yield "changed", f"{seal.name} holds another checksum"
 
 
 def invalid(path: Path) -> Iterator[str]:

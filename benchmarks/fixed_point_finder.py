@@ -74,7 +74,8 @@ def theirs(peer: ModuleType, layer: torch.nn.GRU, start: Tensor, tolerance: floa
             layer, lr_init=rate, tol_q=tolerance**2 / 2, max_iters=steps, tol_unique=SAME, dtype="float64",
             do_compute_jacobians=False, verbose=False,
         )  # fmt: skip
-        _, every = finder.find_fixed_points(start.numpy(), np.zeros((1, layer.input_size)))
+        # A copy: its descent writes over the array that it is given.
+        _, every = finder.find_fixed_points(start.numpy().copy(), np.zeros((1, layer.input_size)))
     return torch.from_numpy(every.xstar)
 
 

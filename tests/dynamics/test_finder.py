@@ -163,6 +163,16 @@ def test_scales_far_from_one_are_told_apart_and_reached():
         assert found.state[:2, 0].abs().tolist() == pytest.approx([WELL * scale] * 2, rel=1e-6)
 
 
+def test_starts_close_together_far_from_zero_are_told_apart():
+    found = find_fixed_points(lambda h: 1000 + 1e-3 * two_wells((h - 1000) / 1e-3), 1000 + 1e-3 * uniform(200, 2))
+    assert found.kind.tolist() == ["stable", "stable", "saddle"]
+
+
+def test_a_single_start_has_no_outlier():
+    found = find_fixed_points(two_wells, uniform(1, 2))
+    assert found.multiplicity.tolist() == [1] and not found.outlier.any()
+
+
 def test_points_held_at_a_bound_are_marked():
     found = find_fixed_points(lambda h: h / 2 + 2, uniform(10, 2), bound=1.0)
     assert found.at_bound.all() and not found.converged.any()
@@ -303,6 +313,15 @@ def test_a_cell_is_what_it_does_rather_than_what_it_is_called():
     assert ((after - halved.state).norm(dim=-1)[0] < 1e-8)[halved.converged].all()
 
 
+def test_weights_under_a_parametrization_are_those_that_it_gives():
+    plain, normed = network(nn.GRU), network(nn.GRU)
+    nn.utils.parametrizations.weight_norm(normed, "weight_hh_l0")
+    x = uniform(FEATURES, seed=9)
+    expected = find_fixed_points(plain, start_of(plain), x)
+    found = find_fixed_points(normed, start_of(normed), x)
+    torch.testing.assert_close(found.flat[found.converged], expected.flat[expected.converged], rtol=0, atol=1e-5)
+
+
 def test_projections_are_searched_too():
     lstm = network(nn.LSTM, proj_size=4, num_layers=2)
     start = uniform(2, 20, 4), uniform(2, 20, UNITS)
@@ -357,7 +376,7 @@ def test_several_inputs_are_several_searches():
     for condition in range(3):
         alone = find_fixed_points(layer, start_of(layer), x[condition], same=found.settings["same"])
         ours = found[found.condition.numpy() == condition]
-        close(ours.flat, alone.flat)
+        torch.testing.assert_close(ours.flat, alone.flat, rtol=0, atol=1e-6)
         assert torch.equal(ours.multiplicity, alone.multiplicity)
         assert (ours.ends[[k for k in range(3) if k != condition]] == -1).all()
     assert sorted(found.table().condition.unique()) == [0, 1, 2]
@@ -725,6 +744,7 @@ def test_inputs_that_do_not_fit_are_refused():
         "inputs: found torch.float32 beside torch.float64, expected one type", lambda h, x: h + x, None, torch.zeros(2)
     )
     refused("inputs: found a NoneType, expected .* for paired", paired=True)
+    refused("weights: found torch.float32 beside torch.float64, expected one type", nn.Linear(2, 2))
 
 
 def test_starts_beyond_a_bound_are_refused():

@@ -57,16 +57,16 @@ def find_fixed_points(
         inputs: held during the search: (features,), or several, (conditions, features), each of which is held for all
             starts. A function gets a row for each state. What is no tensor is handed on as it is.
         paired: inputs, (points, features), belong to the start of the same row. Equal rows are one condition.
-        tolerance: speed at which a point rests. None: 1e-9 times the typical size of the starts' numbers, in float32
-            what its rounding allows.
+        tolerance: speed at which a point rests. None: 1e-9 times the spread of the starts (the deviation of a number
+            from their centre, at least a thousandth of its size), or what rounding allows.
         steps: most Newton steps of a search.
         least_steps: most steps with exact second derivatives, where a search did not come to rest; 0 for none, and such
             points are `undecided`.
-        reach: how far these may lead. None: the root of n times the typical size of the starts' numbers.
+        reach: how far these may lead. None: the root of n times the spread of the starts; of a single one, its length.
         same: ends are one point if no number differs by more. The slowest end stands for them. None: a thousandth of
             the spread of starts and ends, at least 1000 times the tolerance.
         near_one: an eigenvalue whose modulus differs from 1 by less is not told from 1. None: the root of tolerance
-            over size, at least 1e-4.
+            over spread, at least 1e-4.
         outlier: see `FixedPoints.outlier`.
         bound: what h stays within on the way, +-bound. "auto": 1 for torch's GRU, LSTM and tanh RNN, whose h cannot
             rest beyond it, none for others.
@@ -95,19 +95,22 @@ def find_fixed_points(
         one_step = as_map(step, state[0] if bare else state, inputs, dtype)
         flat = one_step.pack(tuple(part.clone() for part in state)).to(one_step.dtype)
         n, size = flat.shape[1], flat.square().mean().sqrt().item() or 1.0
+        # Starts may lie close together far from 0. How close is no scale where they are as good as one.
+        spread = (flat - flat.mean(0)).square().mean().sqrt().item()
+        scale = max(spread, 1e-3 * size)
         held, limit = one_step.cast(held), bound_of(bound, one_step, flat)
         bounds = torch.full_like(flat[0], torch.inf)
         bounds[: one_step.sizes[0]] = torch.inf if limit is None else limit
-        tolerance = tolerance or size * max(1e-9, 30 * torch.finfo(flat.dtype).eps * n**0.5)
-        reach = reach or size * n**0.5
-        near_one = near_one or max(1e-4, (tolerance / size) ** 0.5)
+        tolerance = tolerance or max(1e-9 * scale, 30 * torch.finfo(flat.dtype).eps * n**0.5 * size)
+        reach = reach or (scale if spread else size) * n**0.5
+        near_one = near_one or max(1e-4, (tolerance / scale) ** 0.5)
 
         begun = torch.arange(points, device=flat.device)
         if not paired:  # condition after condition, all starts each
             begun, condition = begun.repeat(len(condition)), condition.repeat_interleave(points)
         problem = _Problem(one_step, held, condition.to(flat.device), flat[begun], bounds, memory)
         problem.check()
-        ends = problem.solve(steps, tolerance, size)
+        ends = problem.solve(steps, tolerance, scale)
         if least_steps:
             problem.follow(ends, least_steps, tolerance, reach)
         same = same or max(1e-3 * _spread(problem.start, ends.state), 1e3 * tolerance)
@@ -167,12 +170,12 @@ class _Problem(NamedTuple):
             (rows,) = torch.where(self.condition == condition)
             check_map(self.map, self.start[rows[:TRIED]], self.held(rows[:TRIED]))
 
-    def solve(self, steps: int, tolerance: float, size: float) -> _Ends:
+    def solve(self, steps: int, tolerance: float, scale: float) -> _Ends:
         everyone = torch.arange(len(self.start), device=self.start.device)
         parts = []
         for rows in self.portions(everyone):
             after, jacobian = (lambda s, k, do=do, rows=rows: do(s, rows[k]) for do in (self.after, self.jacobian))
-            parts.append(newton.solve(after, jacobian, self.start[rows], self.bounds, steps, tolerance, size))
+            parts.append(newton.solve(after, jacobian, self.start[rows], self.bounds, steps, tolerance, scale))
         state, speed, taken, broken = map(torch.cat, zip(*parts, strict=True))
         reason = np.full(len(state), newton.FIXED, dtype=object)
         reason[(speed > tolerance).cpu().numpy()] = newton.RAN_OUT
@@ -260,7 +263,7 @@ class _Problem(NamedTuple):
         kind[(rest & (unstable > 0)).cpu().numpy()] = SADDLE
         centre = self.start.mean(0)
         usual = (self.start - centre).norm(dim=1).mean()
-        far = (state - centre).norm(dim=1) > settings["outlier"] * usual.clamp(min=torch.finfo(usual.dtype).tiny)
+        far = ((state - centre).norm(dim=1) > settings["outlier"] * usual) & (usual > 0)
         names = np.array([KINDS.index(each) for each in kind])
         columns = [values[:, 0].abs(), unstable, torch.as_tensor(names), self.condition[leaders]]
         order = np.lexsort([each.cpu().numpy() for each in columns])

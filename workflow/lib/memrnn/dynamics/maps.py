@@ -124,8 +124,8 @@ class _Torch(Map):
             self.module = copy.deepcopy(module).to(state[0].dtype).requires_grad_(False)
         except RuntimeError as error:
             raise ValueError(
-                f"step: found a {_name(module)} that cannot be copied ({error}). Give a function instead: "
-                f"{_advice(module)}."
+                f"step: found a {_name(module)} that cannot be copied, expected one whose weights are plain parameters "
+                "or parametrizations. Make its weights plain first, as by torch.nn.utils.remove_weight_norm."
             ) from error
 
     def pack(self, state: State) -> Tensor:
@@ -168,10 +168,10 @@ class _Closed(_Torch):
     def __init__(self, module: nn.RNNBase | nn.RNNCellBase, state: State, bare: bool, layered: bool) -> None:
         super().__init__(module, state, bare, layered)
         self.kind = "LSTM" if len(state) == 2 else "GRU" if isinstance(module, (nn.GRU, nn.GRUCell)) else "RNN"
-        values = dict(self.module.named_parameters())
         names = [f"_l{layer}" for layer in range(self.layers)] if isinstance(module, nn.RNNBase) else [""]
         self.weights = [
-            [values.get(f"{part}_{by}{name}") for part in ("weight", "bias") for by in ("ih", "hh")] for name in names
+            [getattr(self.module, f"{part}_{by}{name}", None) for part in ("weight", "bias") for by in ("ih", "hh")]
+            for name in names
         ]
         self.relu = getattr(module, "nonlinearity", "tanh") == "relu"
         self.bound = None if self.relu else 1.0
@@ -253,7 +253,8 @@ def as_map(step: StepMap | nn.Module, start: Tensor | State, inputs: Any, dtype:
     if not callable(step):
         raise ValueError(f"step: found a {type(step).__name__}, expected a function or a module of torch.nn.")
     _check_order(step)
-    for name, part in [("start", part) for part in state] + [("inputs", inputs)]:
+    weights = [("weights", values) for values in step.parameters()] if isinstance(step, nn.Module) else []
+    for name, part in [*[("start", part) for part in state], ("inputs", inputs), *weights]:
         if isinstance(part, Tensor) and part.is_floating_point() and part.dtype != (dtype or state[0].dtype):
             raise ValueError(
                 f"{name}: found {part.dtype} beside {dtype or state[0].dtype}, expected one type for start, inputs "
@@ -447,7 +448,9 @@ def _named(what: str) -> Iterator[None]:
         if str(error).startswith(("step:", "inputs:", "start:")):
             raise
         raise ValueError(f"step: {what}: {error}") from error
-    except (RuntimeError, TypeError, IndexError, NotImplementedError, AttributeError) as error:
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
         raise ValueError(f"step: {what}: {type(error).__name__}: {error}") from error
 
 

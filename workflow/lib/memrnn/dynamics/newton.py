@@ -49,7 +49,7 @@ def solve(
     bound: Tensor,
     steps: int,
     tolerance: float,
-    size: float,
+    scale: float,
 ) -> Solved:
     """Fixed points of F by damped Newton steps (Levenberg, Marquardt), which never raise a point's speed.
 
@@ -64,13 +64,13 @@ def solve(
         bound: modulus that no coordinate exceeds, (n,); infinite where there is none.
         steps: at most.
         tolerance: ||r|| at which a point rests.
-        size: typical modulus of a coordinate.
+        scale: length over which a coordinate of F bends, about.
     """
     s, everyone = start.clone(), torch.arange(len(start), device=start.device)
     r = step(s, everyone) - s
     damping = torch.full_like(s[:, 0], DAMPING)
     taken, broken = torch.zeros_like(everyone), torch.zeros_like(everyone, dtype=torch.bool)
-    scale = size * s.shape[1] ** 0.5
+    scale *= s.shape[1] ** 0.5
     for _ in range(steps):
         (now,) = torch.where((r.norm(dim=1) > tolerance) & (damping < STUCK) & ~broken)
         if not len(now):

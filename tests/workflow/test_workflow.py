@@ -474,7 +474,7 @@ EDITS = [
 ]
 
 
-@pytest.mark.parametrize(("module", "name", "expected", "cell"), EDITS, ids=lambda value: str(value)[:24])
+@pytest.mark.parametrize(("module", "name", "expected", "cell"), EDITS, ids=[edit[1] for edit in EDITS])
 def test_an_edit_does_again_what_uses_it(finished, edited, module, name, expected, cell):
     edited(
         f"workflow/lib/memrnn/{module}",

@@ -59,7 +59,7 @@ from snakemake.utils import update_config
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow" / "lib"))  # of this clone, whatever the shell says
 
-from settings import SETTINGS
+from settings import SETTINGS as EVERY_SETTING
 
 from memrnn.core.files import load_table, save_table, write_atomic
 from memrnn.core.stats import mean_interval
@@ -72,6 +72,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 EXACT = "exact"
+# Which library multiplies changes last bits alone, and so do other things.
+SETTINGS = {name: chosen for name, chosen in EVERY_SETTING.items() if not name.endswith("_onednn")}
 NAMES = {"bf16": "bfloat16", "shared": "shared frames", "bf16_shared": "bfloat16, shared frames"}
 TABLES = ("scores", "slow_points")
 

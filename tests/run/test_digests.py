@@ -77,7 +77,7 @@ def test_what_makes_numbers_trains_anew(library, what):
 
 def test_the_script_counts_too(library, tmp_path):
     script = shutil.copy(SCRIPTS["train"], tmp_path / "train.py")
-    edit(script, 'log_to(snakemake.log[0], "train")', 'log_to(snakemake.log[0], "training")  # renamed')
+    edit(script, 'log_to(snakemake.log[0], "train"', 'log_to(snakemake.log[0], "training"')
     edit(script, '"""Train one block of networks under one protocol."""', '"""Train."""')
     told = train(library, script)
     edit(script, 'settings["log_trials"]', 'settings["batch"]')

@@ -18,7 +18,7 @@ from memrnn.run import verify
 
 TABLE = pd.DataFrame(
     {"dataset": "digits", "cell": "gru", "curriculum": "vocu", "phase": "trained", "seed": 0, "label": range(3)}
-).assign(delay=20, accuracy=[0.5, 0.25, 1], trials=4, false_response=0.125)
+).assign(delay=20, accuracy=[0.5, 0.25, 1], trials=4, false_response=0.125, false_alarm=0.25, informedness=0.25)
 PROVENANCE = dict.fromkeys(verify.PROVENANCE)
 
 

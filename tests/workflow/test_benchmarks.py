@@ -150,7 +150,7 @@ def run_script(script: Path, folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_a_small_run_writes_the_table_and_the_figure(tmp_path):
+def test_a_small_run_writes_the_table_and_the_figure(bench, tmp_path):
     arguments = ["--benchmarks", "training", "--sizes", "digits", "--networks", "1", "--rounds", "2", "--no-memory"]
     printed = run_script(SCRIPT, tmp_path, *arguments)
     table = pd.read_csv(tmp_path / "bench" / "training.csv")
@@ -158,7 +158,7 @@ def test_a_small_run_writes_the_table_and_the_figure(tmp_path):
     assert list(zip(table.cell, table.setting, strict=True)) == [
         (cell, setting)
         for cell in ("gru", "lstm")
-        for setting in ("plain", "torch_nn", "exact", "bf16", "shared", "bf16_shared")
+        for setting in bench.SETTINGS
     ]
     assert (table.ratio[table.setting == "plain"] == 1).all()
     plain = table.cell.map(table[table.setting == "plain"].set_index("cell").median_ms)
@@ -224,7 +224,7 @@ def test_a_small_run_of_the_search_writes_its_table(tmp_path):
     table = pd.read_csv(tmp_path / "bench" / "slow_points.csv")
     assert list(table.columns[: len(CONTRACT)]) == CONTRACT
     assert list(zip(table.networks, table.setting, strict=True)) == [
-        (n, s) for n in (1, 2) for s in ("plain", "search")
+        (n, s) for n in (1, 2) for s in ("plain", "search", "search_onednn")
     ]
     assert (table.ratio[table.setting == "plain"] == 1).all()
     plain = table.networks.map(table[table.setting == "plain"].set_index("networks").median_ms)

@@ -83,7 +83,11 @@ class Block:
         return common | {
             "input": {"images": str(self.images), "networks": networks},
             "output": {"points": at["safetensors"], "table": at["csv"]},
-            "params": {"slow_points": DEFAULT["slow_points"] | {"search_steps": [200, 3000]}, "device": "cpu"},
+            "params": {
+                "slow_points": DEFAULT["slow_points"] | {"search_steps": [200, 3000]},
+                "device": "cpu",
+                "float32_library": "auto",
+            },
         }
 
     def run(self, stage: str = "train", alarm: tuple[int, float] | None = None) -> int:

@@ -438,7 +438,7 @@ def test_hostile_idx_files_are_read_rightly_or_refused_in_little_memory(tmp_path
 
 LIMITED = """
 import resource, sys
-from memrnn import idx
+from memrnn.data import idx
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 2**25, used + 2**25))
 try:

@@ -156,9 +156,7 @@ def test_a_small_run_writes_the_table_and_the_figure(bench, tmp_path):
     table = pd.read_csv(tmp_path / "bench" / "training.csv")
     assert list(table.columns[: len(CONTRACT)]) == CONTRACT
     assert list(zip(table.cell, table.setting, strict=True)) == [
-        (cell, setting)
-        for cell in ("gru", "lstm")
-        for setting in bench.SETTINGS
+        (cell, setting) for cell in ("gru", "lstm") for setting in bench.SETTINGS
     ]
     assert (table.ratio[table.setting == "plain"] == 1).all()
     plain = table.cell.map(table[table.setting == "plain"].set_index("cell").median_ms)

@@ -557,6 +557,12 @@ def test_numbers_are_the_pooled_rows_of_the_lifetime():
     assert "NaN" not in json.dumps(numbers(compared(tables(learned=lambda *network: False)), STEPS))
 
 
+class Params(dict):
+    """Values by name, as Snakemake hands them on."""
+
+    __getattr__ = dict.__getitem__
+
+
 def test_script(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the log of a script sets it
     made = tables()
@@ -570,7 +576,7 @@ def test_script(tmp_path, monkeypatch):
         output=SimpleNamespace(
             predictors=paths["predictors"], predictions=paths["predictions"], numbers=str(tmp_path / "predictors.json")
         ),
-        params=SimpleNamespace(correlate=BOOTSTRAP | {"learned_level": 0.5}, search_steps=STEPS, delays=DELAYS),
+        params=Params(correlate=BOOTSTRAP | {"learned_level": 0.5}, search_steps=STEPS, delays=DELAYS),
         log=[str(tmp_path / "predictors.log")],
     )
     runpy.run_path(str(SCRIPT), init_globals={"snakemake": job})

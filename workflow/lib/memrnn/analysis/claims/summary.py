@@ -23,7 +23,8 @@ def summary(claims: pd.DataFrame) -> str:
         nobody = not rows.networks.any() and rows.left_out.any()
         lines.append(f"{claim:<3}  {count(rows).upper()}" + (": no network learned the task" if nobody else ""))
         lines += textwrap.wrap(rows.statement.iloc[0], WIDTH, initial_indent=" " * 5, subsequent_indent=" " * 5)
-        for (measure, primary), panels in rows.groupby(["measure", "primary"], sort=False):
+        listed = rows[:0] if nobody else rows
+        for (measure, primary), panels in listed.groupby(["measure", "primary"], sort=False):
             lines.append(f"    {measure}" + (", primary" if primary else ""))
             if panels.panel.notna().any() and panels.value.isna().all():
                 most = f"n = {panels.networks.max()} at most, {panels.left_out.max()} left out"

@@ -303,3 +303,32 @@ def test_a_small_run_behind_the_front_end_writes_its_table(tmp_path):
     }
     assert table.peak_mib.between(50, 10000).all()  # torch alone takes hundreds
     assert printed.count("gru") == 1
+
+
+PEER = """
+import numpy as np
+from types import SimpleNamespace
+
+class FixedPointFinderTorch:
+    def __init__(self, rnn, **settings):
+        assert settings["tol_q"] == 1e-12 / 2 and settings["dtype"] == "float64"
+
+    def find_fixed_points(self, states, inputs):
+        states[:] = 0  # as the true one, it writes over what it is given
+        return None, SimpleNamespace(xstar=states)
+"""
+
+
+def test_the_finder_and_its_peer_are_judged_alike_on_the_same_starts(tmp_path):
+    (tmp_path / "FixedPointFinderTorch.py").write_text(PEER)
+    done = subprocess.run(
+        [sys.executable, SCRIPT.with_name("fixed_point_finder.py"), "--peer", tmp_path, "--out", tmp_path,
+         "--rates", "0.01", "--rounds", "2", "--updates", "100", "--starts", "60"],
+        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    ours, theirs = pd.read_csv(tmp_path / "fixed_point_finder.csv").itertuples()
+    assert (ours.method, ours.ratio, ours.starts) == ("memrnn", 1, 60)
+    assert 2 <= ours.points < ours.at_rest <= 60
+    assert (theirs.at_rest, theirs.points) == (0, 0)  # 0 is no fixed point
+    assert load_json(tmp_path / "fixed_point_finder.json").keys() == {"machine", "versions"}

@@ -27,11 +27,11 @@ SNAKEMAKE = $(VENV)/bin/snakemake $(if $(CONFIG),--configfile $(CONFIG)) --workf
 # On a cluster, the profile says how many jobs wait or run at a time, and the plugins that submit them are needed.
 ON_CLUSTER = $(filter-out default,$(PROFILE))
 
-# The run that is verified or watched, from the same files in the same order as Snakemake reads them; known once the
+# The run that is verified, from the same files in the same order as Snakemake reads them; known once the
 # environment exists. Of `make reproduce`, Snakemake itself says which run it made.
 RUN = $(shell $(VENV)/bin/python -c 'import sys, yaml; print([c["run"] for c in map(yaml.safe_load, map(open, sys.argv[1:])) if "run" in c][-1])' config/config.yaml $(CONFIG))
 
-.PHONY: help setup reproduce verify watch smoke check test test-cluster test-all docs bench equivalence lock clean
+.PHONY: help setup reproduce verify smoke check test test-cluster test-all docs bench equivalence lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -41,7 +41,6 @@ help:
 	@echo "                   PROFILE=slurm              submit to a cluster; docs/cluster.md"
 	@echo "                   ARGS='--forcerun figure'   any further flag or target of snakemake; of a part, no report"
 	@echo "make verify      whether a finished run is whole and as it was written; CONFIG= as for reproduce, or RUN=name"
-	@echo "make watch       how far a run is, in another terminal; CONFIG= likewise"
 	@echo "make smoke       the same workflow in about a minute, on tiny settings"
 	@echo "make check       lint and the quick tests, under a minute"
 	@echo "make test        set up, run lint and the tests; ARGS='-k train' goes to pytest"
@@ -85,9 +84,6 @@ reproduce: setup
 
 verify: setup
 	@$(VENV)/bin/python -m memrnn.run.verify results/$(RUN)
-
-watch: setup
-	@$(VENV)/bin/python -m memrnn.run.watch results/$(RUN) --every 10
 
 smoke: CONFIG = config/smoke.yaml
 smoke: reproduce

@@ -137,7 +137,7 @@ def main() -> None:
         options.out / "fixed_point_finder.json",
         {"machine": provenance.machine(), "versions": provenance.versions()},
     )
-    print(table.drop(columns=["benchmark", "rounds"]).round(3).to_string(index=False))
+    print(table.drop(columns=["benchmark", "tolerance", "rounds"]).round(3).to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ from memrnn.models.networks import Networks
 from memrnn.run import provenance
 from memrnn.tasks import delayed_classification as delayed
 from memrnn.tasks.delayed_classification import untrained
-from memrnn.tasks.protocols import Stage
+from memrnn.tasks.protocols import Lesson
 from memrnn.training import engine
 from memrnn.training.engine import Update
 
@@ -158,7 +158,7 @@ def plain_step(
         logits: outputs before the logistic function, (networks, time, batch, outputs), of what `dense_inputs` fills.
         task: a `Task`, or what has its batch, pixels and steps.
     """
-    stage = Stage(CLASSES, task.steps)
+    stage = Lesson(CLASSES, task.steps)
     optimiser = torch.optim.Adam([values.requires_grad_() for values in parameters], lr=RATE, fused=True)
     split = images.offsets("train"), images.counts("train")
     draws, noise = ([streams.generator(seed, "bench", name, device=device) for seed in seeds] for name in STREAMS)
@@ -178,7 +178,7 @@ def engine_step(setting: str, start: Networks, images: ImageSet, task: Any, devi
     """A function that does one training step of the engine; arguments as `plain_step`."""
     chosen = engine.choose({**ENGINES[setting], "device": device.type})
     sizes = {"batch": task.batch, "min_delay": MIN_DELAY, "full_steps": task.steps, "learning_rate": RATE}
-    return partial(Update(start, images, chosen, "bench", **sizes), Stage(CLASSES, task.steps))
+    return partial(Update(start, images, chosen, "bench", **sizes), Lesson(CLASSES, task.steps))
 
 
 def peak(setting: str, task: Any, device: str, prepare: Callable[..., Callable[[], None]] = prepare) -> float:

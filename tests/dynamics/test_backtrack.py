@@ -18,15 +18,15 @@ from memrnn.dynamics.points import descend
 from memrnn.models.cell import State
 from memrnn.models.networks import Networks, from_parameters, initial
 from memrnn.tasks.delayed_classification import NO_CLASS, read_out
-from memrnn.tasks.protocols import Schedule, Stage
+from memrnn.tasks.protocols import Lesson, Schedule
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 PARTS = {"gru": 1, "lstm": 2}
 CLASSES, PIXELS, UNITS, TIME, MIN_DELAY = 4, 5, 6, 8, 2
 CPU = torch.device("cpu")
-VOCU = Schedule((0, 10, 20), tuple(Stage(classes, TIME) for classes in (2, 3, 4)))
-FULL = Schedule((0,), (Stage(CLASSES, TIME),))
+VOCU = Schedule((0, 10, 20), tuple(Lesson(classes, TIME) for classes in (2, 3, 4)))
+FULL = Schedule((0,), (Lesson(CLASSES, TIME),))
 
 
 def images(held_out: int = 3) -> ImageSet:
@@ -154,7 +154,7 @@ def test_parents_by_hand():
 def test_who_is_in_play():
     assert introductions(VOCU, 4) == [0, 0, 10, 20]
     assert introductions(FULL, 4) == [0, 0, 0, 0]
-    by_two = Schedule((0, 7), (Stage(2, TIME), Stage(4, TIME)))
+    by_two = Schedule((0, 7), (Lesson(2, TIME), Lesson(4, TIME)))
     assert introductions(by_two, 4) == [0, 0, 7, 7]
 
 

@@ -17,7 +17,7 @@ from memrnn.data.images import ImageSet
 from memrnn.dynamics.extrapolate import extrapolate, nominal
 from memrnn.models.networks import Networks, from_parameters, initial
 from memrnn.tasks import delayed_classification as task
-from memrnn.tasks.protocols import Stage
+from memrnn.tasks.protocols import Lesson
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -307,7 +307,7 @@ def test_the_training_task_is_drawn_as_in_training(monkeypatch):
         generator = streams.generator(seed, "extrapolate", "nominal")
         shown, said = [], []
         for portion in [3] * 11:
-            drawn = task.draw([generator], portion, Stage(3, 8), 3, images.offsets("test"), images.counts("test"))
+            drawn = task.draw([generator], portion, Lesson(3, 8), 3, images.offsets("test"), images.counts("test"))
             x = dense(task.inputs(drawn, [generator], images.test_images, images.mean, images.std, 8))[0].double()
             for trial in range(portion):
                 state = [np.zeros(12)]

@@ -18,7 +18,7 @@ from memrnn.models.cell import State, speed
 from memrnn.models.cells import CELLS
 from memrnn.models.networks import Networks
 from memrnn.tasks.delayed_classification import held_input
-from memrnn.tasks.protocols import Stage
+from memrnn.tasks.protocols import Lesson
 from memrnn.training import engine
 from memrnn.training.engine import Update
 
@@ -323,7 +323,7 @@ def trained_networks(cell: str, digits: ImageSet) -> Networks:
     made = engine.choose({"device": "cpu", "precision": "float32", "shared_frames": None, "float32_library": "mkl"})
     update = Update(start, digits, made, "test", batch=16, min_delay=1, full_steps=8, learning_rate=1e-2)
     for _ in range(300):
-        update(Stage(4, 8))
+        update(Lesson(4, 8))
     return update.networks
 
 

@@ -38,7 +38,7 @@ from memrnn.tasks.delayed_classification import (
     seen,
     untrained,
 )
-from memrnn.tasks.protocols import Schedule, Stage
+from memrnn.tasks.protocols import Lesson, Schedule
 from memrnn.training import train
 from memrnn.training.engine import Engine, Update
 from memrnn.training.known import Known
@@ -51,7 +51,7 @@ FRONT = Convnet(SHAPE, filters=(5, 6), kernel=3, dense=(8, 4), leak=0.2)
 CPU = torch.device("cpu")
 EXACT, FAST = Engine(CPU, torch.float32, None), Engine(CPU, torch.bfloat16, 24)
 LOGGER = logging.getLogger("test_fronts")
-FULL = Stage(CLASSES, 8)
+FULL = Lesson(CLASSES, 8)
 MEAN, STD = 0.45, 0.25
 PLAN = train.Plan(
     schedule=Schedule((0,), (FULL,)), full=FULL, min_delay=2, steps=6, batch=5, learning_rate=1e-2, drop=None,

@@ -158,7 +158,7 @@ def test_registries_that_planning_reads_are_those_that_jobs_use():
 
 
 def test_boundaries_are_checked_at_the_steps_where_training_places_them():
-    full = protocols.Stage(classes=10, steps=20)
+    full = protocols.Lesson(classes=10, steps=20)
     for name in ("vocu", "decu", "recu"):
         setting = DEFAULT["protocol_settings"][name]
         for steps in (150, 6000, 140_000):

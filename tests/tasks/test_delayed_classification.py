@@ -15,11 +15,11 @@ from torch import Tensor
 from memrnn.core import streams
 from memrnn.models import networks as nets
 from memrnn.tasks import delayed_classification as task
-from memrnn.tasks.protocols import Stage
+from memrnn.tasks.protocols import Lesson
 
 DELTA = 4
 T = 20
-FULL = Stage(10, T)
+FULL = Lesson(10, T)
 
 
 def generators(*seeds: int) -> list[torch.Generator]:
@@ -47,7 +47,7 @@ def split(counts: list[int]) -> tuple[Tensor, Tensor]:
 def test_every_trial_is_possible(steps, delay, counts, batch, seeds, data):
     delay = min(delay, steps - 1)
     classes = data.draw(st.integers(1, len(counts)))
-    drawn = task.draw(generators(*seeds), batch, Stage(classes, steps), delay, *split(counts))
+    drawn = task.draw(generators(*seeds), batch, Lesson(classes, steps), delay, *split(counts))
     assert all(part.shape == (len(seeds), batch) and part.dtype == torch.int64 for part in drawn)
     assert (drawn.stimulus >= 0).all() and (drawn.stimulus <= steps - delay - 1).all()
     assert (drawn.response - drawn.stimulus >= delay).all() and (drawn.response <= steps - 1).all()
@@ -58,7 +58,7 @@ def test_every_trial_is_possible(steps, delay, counts, batch, seeds, data):
 
 @pytest.fixture(scope="module")
 def many() -> task.Trials:
-    return task.draw(generators(0), 200_000, Stage(7, T), DELTA, *split([3, 1, 5, 2, 4, 6, 7, 9, 9, 9]))
+    return task.draw(generators(0), 200_000, Lesson(7, T), DELTA, *split([3, 1, 5, 2, 4, 6, 7, 9, 9, 9]))
 
 
 def uniform(values: Tensor, among: range) -> float:
@@ -101,7 +101,7 @@ def test_time_class_and_image_are_drawn_independently(many):
 
 
 def test_the_shortest_trials_leave_three_pairs_of_times():
-    drawn = task.draw(generators(0, 1), 600, Stage(2, 6), DELTA, *split([1] * 10))
+    drawn = task.draw(generators(0, 1), 600, Lesson(2, 6), DELTA, *split([1] * 10))
     pairs = set(zip(drawn.stimulus.flatten().tolist(), drawn.response.flatten().tolist(), strict=True))
     assert pairs == {(0, 4), (0, 5), (1, 5)}
 
@@ -120,7 +120,7 @@ def test_each_network_draws_from_its_own_stream():
 @pytest.mark.parametrize(("steps", "delay"), [(4, 4), (3, 4), (20, 20)])
 def test_a_trial_without_room_is_refused(steps, delay):
     with pytest.raises(ValueError, match=f"a trial of {steps} steps has no room for a delay of {delay}"):
-        task.draw(generators(0), 1, Stage(10, steps), delay, *split([1] * 10))
+        task.draw(generators(0), 1, Lesson(10, steps), delay, *split([1] * 10))
 
 
 # ---------------------------------------------------------------- what the networks see
@@ -155,7 +155,7 @@ def seen(drawn: task.Trials, seeds: tuple[int, ...], images: Tensor, steps: int,
 def test_image_and_trigger_are_clean_and_alone(steps, classes, seed, batch, spare):
     images = torch.rand(30, 9, generator=torch.Generator().manual_seed(seed))
     seeds = (seed, seed + 1)
-    drawn = task.draw(generators(*seeds), batch, Stage(classes, steps), DELTA, *split([3] * 10))
+    drawn = task.draw(generators(*seeds), batch, Lesson(classes, steps), DELTA, *split([3] * 10))
     x = seen(drawn, seeds, images, steps, None if spare is None else steps + spare)
     assert x.shape == (2, steps, batch, 10)
     for network, trial in itertools.product(range(2), range(batch)):
@@ -263,7 +263,7 @@ def test_frames_are_fresh_in_every_batch_and_room_may_be_used_again(shared):
 
 def frame_numbers(frames: int, steps: int, batch: int, seed: int = 0) -> tuple[Tensor, task.Trials]:
     """Which frame each trial sees, (steps, batch), frame numbers from `frames` on being images."""
-    drawn = task.draw(generators(seed), batch, Stage(10, steps), min(DELTA, steps - 1), *split([1] * 10))
+    drawn = task.draw(generators(seed), batch, Lesson(10, steps), min(DELTA, steps - 1), *split([1] * 10))
     shown = task.inputs(drawn, generators(seed), torch.zeros(10, 1), MEAN, STD, steps, frames)
     return shown.index[0], drawn
 
@@ -338,9 +338,9 @@ def test_targets_by_hand():
     assert task.targets(BY_HAND, 6).tolist() == expected
 
 
-def random_case(stage: Stage, batch: int = 5, seed: int = 0) -> tuple[Tensor, task.Trials]:
-    drawn = task.draw(generators(seed, seed + 1), batch, stage, DELTA, *split([3] * 10))
-    noise = torch.randn(2, stage.steps, batch, 11, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+def random_case(lesson: Lesson, batch: int = 5, seed: int = 0) -> tuple[Tensor, task.Trials]:
+    drawn = task.draw(generators(seed, seed + 1), batch, lesson, DELTA, *split([3] * 10))
+    noise = torch.randn(2, lesson.steps, batch, 11, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return 3 * noise, drawn
 
 
@@ -363,21 +363,21 @@ def loss_by_hand(logits: Tensor, drawn: task.Trials, network: int, classes: int,
 
 STAGES = [
     FULL,
-    Stage(2, T),
-    Stage(7, T),
-    Stage(10, 6),
-    Stage(10, 14),
-    Stage(10, T, 0.0),
-    Stage(10, T, 0.25),
-    Stage(3, 8, 0.5),
+    Lesson(2, T),
+    Lesson(7, T),
+    Lesson(10, 6),
+    Lesson(10, 14),
+    Lesson(10, T, 0.0),
+    Lesson(10, T, 0.25),
+    Lesson(3, 8, 0.5),
 ]
 
 
-@pytest.mark.parametrize("stage", STAGES, ids=str)
-def test_loss_is_the_literal_sum(stage):
-    logits, drawn = random_case(stage)
-    expected = [loss_by_hand(logits, drawn, n, stage.classes, stage.alpha, stage.steps) for n in range(2)]
-    np.testing.assert_allclose(task.loss(logits, drawn, stage, T), expected, rtol=1e-10)
+@pytest.mark.parametrize("lesson", STAGES, ids=str)
+def test_loss_is_the_literal_sum(lesson):
+    logits, drawn = random_case(lesson)
+    expected = [loss_by_hand(logits, drawn, n, lesson.classes, lesson.alpha, lesson.steps) for n in range(2)]
+    np.testing.assert_allclose(task.loss(logits, drawn, lesson, T), expected, rtol=1e-10)
 
 
 def test_loss_of_undecided_networks_in_closed_form():
@@ -400,31 +400,31 @@ def test_loss_has_a_floor_near_027():
 
 
 def test_outputs_of_classes_not_in_play_neither_count_nor_learn():
-    stage = Stage(4, T)
-    logits, drawn = random_case(stage)
+    lesson = Lesson(4, T)
+    logits, drawn = random_case(lesson)
     other = logits.clone()
     other[..., 5:] = 1000.0
-    assert torch.equal(task.loss(logits, drawn, stage, T), task.loss(other, drawn, stage, T))
+    assert torch.equal(task.loss(logits, drawn, lesson, T), task.loss(other, drawn, lesson, T))
     logits.requires_grad_()
-    (gradient,) = torch.autograd.grad(task.loss(logits, drawn, stage, T).sum(), logits)
+    (gradient,) = torch.autograd.grad(task.loss(logits, drawn, lesson, T).sum(), logits)
     assert (gradient[..., 5:] == 0).all() and (gradient[..., :5] != 0).all()
 
 
 def test_null_responses_without_weight_do_not_learn():
-    stage = Stage(10, T, 0.0)
-    logits, drawn = random_case(stage)
+    lesson = Lesson(10, T, 0.0)
+    logits, drawn = random_case(lesson)
     logits.requires_grad_()
-    (gradient,) = torch.autograd.grad(task.loss(logits, drawn, stage, T).sum(), logits)
+    (gradient,) = torch.autograd.grad(task.loss(logits, drawn, lesson, T).sum(), logits)
     assert torch.equal((gradient != 0).any(-1), task.targets(drawn, T) != 0)
 
 
-@pytest.mark.parametrize("stage", STAGES, ids=str)
-def test_accuracies_by_counting(stage):
-    logits, drawn = random_case(stage, batch=300)
+@pytest.mark.parametrize("lesson", STAGES, ids=str)
+def test_accuracies_by_counting(lesson):
+    logits, drawn = random_case(lesson, batch=300)
     right, asked, silent, quiet = [0, 0], [0, 0], [0, 0], [0, 0]
     for network, trial in itertools.product(range(2), range(300)):
-        for t in range(stage.steps):
-            outputs = logits[network, t, trial, : stage.classes + 1].tolist()
+        for t in range(lesson.steps):
+            outputs = logits[network, t, trial, : lesson.classes + 1].tolist()
             answer = outputs.index(max(outputs))
             if t == drawn.response[network, trial]:
                 asked[network] += 1
@@ -432,7 +432,7 @@ def test_accuracies_by_counting(stage):
             else:
                 quiet[network] += 1
                 silent[network] += answer == 0
-    response, null = task.accuracies(logits, drawn, stage)
+    response, null = task.accuracies(logits, drawn, lesson)
     np.testing.assert_allclose(response, np.divide(right, asked), rtol=1e-6)
     np.testing.assert_allclose(null, np.divide(silent, quiet), rtol=1e-6)
     assert asked == [300, 300] and 0 < right[0] < 300

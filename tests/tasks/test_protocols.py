@@ -8,11 +8,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memrnn.tasks.protocols import PROTOCOLS, Schedule, Stage, checkpoint_steps, schedule, step_of
+from memrnn.tasks.protocols import PROTOCOLS, Lesson, Schedule, checkpoint_steps, schedule, step_of
 
 CONFIG = yaml.safe_load((Path(__file__).parents[2] / "config/config.yaml").read_text())
 SETTINGS = CONFIG["protocol_settings"]
-FULL = Stage(classes=10, steps=20, alpha=1.0)
+FULL = Lesson(classes=10, steps=20, alpha=1.0)
 K = 1000
 
 # The paper's schedules: protocol, what grows, training steps, {step: value from there on}.
@@ -40,7 +40,7 @@ def test_every_boundary_is_the_papers(protocol, settings, grows, steps, table):
     for begin, end in pairwise(boundaries):
         for step in (begin, begin + 1, (begin + end) // 2, end - 1):  # end - 1 is the last step before the next value
             expected = {"classes": 10, "steps": 20, "alpha": 1.0, grows: table[begin]}
-            assert found.at(step) == Stage(**expected), step
+            assert found.at(step) == Lesson(**expected), step
 
 
 def test_nothing_grows_without_a_curriculum():
@@ -75,13 +75,19 @@ def test_the_task_only_ever_grows_and_ends_full(protocol, steps, data):
     a, b = sorted(data.draw(st.tuples(*[st.integers(0, steps - 1)] * 2)))
     early, late = found.at(a), found.at(b)
     assert early.classes <= late.classes and early.steps <= late.steps and early.alpha <= late.alpha
-    assert found.at(0) == found.stages[0] and found.at(steps - 1) == FULL
+    assert found.at(0) == found.lessons[0] and found.at(steps - 1) == FULL
 
 
 def test_schedule_by_hand():
-    stages = Stage(2, 20), Stage(3, 20)
-    found = Schedule((0, 7), stages)
-    assert [found.at(step) for step in (0, 6, 7, 8, 10**9)] == [stages[0], stages[0], stages[1], stages[1], stages[1]]
+    lessons = Lesson(2, 20), Lesson(3, 20)
+    found = Schedule((0, 7), lessons)
+    assert [found.at(step) for step in (0, 6, 7, 8, 10**9)] == [
+        lessons[0],
+        lessons[0],
+        lessons[1],
+        lessons[1],
+        lessons[1],
+    ]
 
 
 def with_changes(protocol: str, **changes: list) -> dict:

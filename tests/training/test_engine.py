@@ -20,14 +20,14 @@ from memrnn.models.cell import Cell, plain_unroll
 from memrnn.models.cells import CELLS
 from memrnn.models.networks import Networks
 from memrnn.tasks import delayed_classification as task
-from memrnn.tasks.protocols import Schedule, Stage
+from memrnn.tasks.protocols import Lesson, Schedule
 from memrnn.training import engine, train
 from memrnn.training.engine import Engine, Update
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 T, DELTA, UNITS, BATCH = 20, 4, 12, 6
-FULL = Stage(10, T)
+FULL = Lesson(10, T)
 CPU = torch.device("cpu")
 SEEDS = (3, 5, 8)
 BOTH = pytest.mark.parametrize("cell", ["gru", "lstm"])
@@ -41,8 +41,8 @@ SETTINGS = {
 EVERY_SETTING = pytest.mark.parametrize(("products", "shared"), SETTINGS.values(), ids=SETTINGS)
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 EVERY_DEVICE = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=gpu)])
-# Growing trials, then another weight of the null responses: each stage needs room of its own.
-GROWING = [Stage(10, 6)] * 3 + [Stage(10, 12, 0.5)] * 3 + [FULL] * 4 + [Stage(10, 6)] * 2
+# Growing trials, then another weight of the null responses: each lesson needs room of its own.
+GROWING = [Lesson(10, 6)] * 3 + [Lesson(10, 12, 0.5)] * 3 + [FULL] * 4 + [Lesson(10, 6)] * 2
 
 
 def untrained(cell: str, seeds: tuple[int, ...] = SEEDS) -> Networks:
@@ -74,27 +74,27 @@ def copies(networks: Networks) -> dict[str, Tensor]:
 # ---------------------------------------------------------------- a plain loop, written a second time
 
 
-def plain_losses(cell: Cell, weights: dict[str, Tensor], x: Tensor, drawn: task.Trials, stage: Stage) -> Tensor:
+def plain_losses(cell: Cell, weights: dict[str, Tensor], x: Tensor, drawn: task.Trials, lesson: Lesson) -> Tensor:
     """The method with automatic differentiation through everything; x (networks, time, batch, inputs)."""
     own = cell.weights_type(*(weights[name] for name in cell.weights_type._fields))
     drive = torch.einsum("ntbi,nig->ntbg", x, own.inputs) + own.bias[:, None, None]
     h = plain_unroll(cell, own, drive)
     logits = torch.einsum("ntbu,nuo->ntbo", h, weights["readout"]) + weights["readout_bias"][:, None, None]
-    allowed = torch.arange(logits.shape[-1]) <= stage.classes
+    allowed = torch.arange(logits.shape[-1]) <= lesson.classes
     p = torch.softmax(torch.sigmoid(logits).masked_fill(~allowed, -math.inf), -1)
-    asked = torch.nn.functional.one_hot(drawn.response, stage.steps).mT  # (networks, time, batch)
+    asked = torch.nn.functional.one_hot(drawn.response, lesson.steps).mT  # (networks, time, batch)
     target = torch.nn.functional.one_hot(asked * (drawn.label + 1).unsqueeze(1), logits.shape[-1])
     log_p = torch.log((p * target).sum(-1) + 1e-4)
-    return -(((T - 1) * asked + stage.alpha) * log_p).sum((1, 2)) / (x.shape[2] * logits.shape[-1] * T)
+    return -(((T - 1) * asked + lesson.alpha) * log_p).sum((1, 2)) / (x.shape[2] * logits.shape[-1] * T)
 
 
 def batch_of(
-    images: ImageSet, seeds: tuple[int, ...], stage: Stage, shared: int | None, dtype: torch.dtype
+    images: ImageSet, seeds: tuple[int, ...], lesson: Lesson, shared: int | None, dtype: torch.dtype
 ) -> tuple[task.Trials, task.Inputs]:
     draws, noise = ([streams.generator(seed, "tests", name) for seed in seeds] for name in ("draws", "noise"))
-    drawn = task.draw(draws, BATCH, stage, DELTA, images.offsets("train"), images.counts("train"))
+    drawn = task.draw(draws, BATCH, lesson, DELTA, images.offsets("train"), images.counts("train"))
     pixels = images.train_images.to(dtype)
-    return drawn, task.inputs(drawn, noise, pixels, images.mean, images.std, stage.steps, shared)
+    return drawn, task.inputs(drawn, noise, pixels, images.mean, images.std, lesson.steps, shared)
 
 
 def with_leaves(start: Networks, dtype: torch.dtype, device: str = "cpu") -> Networks:
@@ -106,19 +106,19 @@ def with_leaves(start: Networks, dtype: torch.dtype, device: str = "cpu") -> Net
 
 
 def engine_gradients(
-    networks: Networks, shown: task.Inputs, drawn: task.Trials, stage: Stage, products: torch.dtype
+    networks: Networks, shown: task.Inputs, drawn: task.Trials, lesson: Lesson, products: torch.dtype
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    losses = task.loss(task.forward(networks, shown, products), drawn, stage, T)
+    losses = task.loss(task.forward(networks, shown, products), drawn, lesson, T)
     leaves = networks.parameters
     return losses.detach(), dict(zip(leaves, torch.autograd.grad(losses.sum(), list(leaves.values())), strict=True))
 
 
 def plain_gradients(
-    networks: Networks, shown: task.Inputs, drawn: task.Trials, stage: Stage
+    networks: Networks, shown: task.Inputs, drawn: task.Trials, lesson: Lesson
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The same from `plain_losses`, in float64."""
     leaves = with_leaves(networks, torch.float64).parameters
-    losses = plain_losses(networks.cell, leaves, dense(shown).double(), drawn, stage)
+    losses = plain_losses(networks.cell, leaves, dense(shown).double(), drawn, lesson)
     return losses.detach(), dict(zip(leaves, torch.autograd.grad(losses.sum(), list(leaves.values())), strict=True))
 
 
@@ -134,14 +134,14 @@ def worst_error(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> float:
 @BOTH
 @OWN_OR_SHARED
 @pytest.mark.parametrize("seeds", [(3,), SEEDS], ids=["1 network", "3 networks"])
-@pytest.mark.parametrize("stage", [FULL, Stage(4, 8, 0.5)], ids=str)
-def test_loss_and_gradients_are_those_of_a_plain_loop(digits, cell, seeds, shared, stage):
+@pytest.mark.parametrize("lesson", [FULL, Lesson(4, 8, 0.5)], ids=str)
+def test_loss_and_gradients_are_those_of_a_plain_loop(digits, cell, seeds, shared, lesson):
     start = untrained(cell, seeds)
     for dtype, tolerance in ((torch.float64, 1e-13), (torch.float32, 1e-6)):
-        drawn, shown = batch_of(digits, seeds, stage, shared, dtype)
+        drawn, shown = batch_of(digits, seeds, lesson, shared, dtype)
         networks = with_leaves(start, dtype)
-        losses, gradients = engine_gradients(networks, shown, drawn, stage, dtype)
-        expected, slopes = plain_gradients(networks, shown, drawn, stage)
+        losses, gradients = engine_gradients(networks, shown, drawn, lesson, dtype)
+        expected, slopes = plain_gradients(networks, shown, drawn, lesson)
         assert {each.dtype for each in (losses, *gradients.values())} == {dtype}
         torch.testing.assert_close(losses.double(), expected, rtol=tolerance, atol=0)
         assert worst_error(gradients, slopes) < tolerance
@@ -151,17 +151,17 @@ def test_loss_and_gradients_are_those_of_a_plain_loop(digits, cell, seeds, share
 
 
 def trained_plainly(
-    start: Networks, images: ImageSet, stages: list[Stage], shared: int | None, rate: float
+    start: Networks, images: ImageSet, lessons: list[Lesson], shared: int | None, rate: float
 ) -> dict[str, Tensor]:
     """The updates of `engine.Update` as anyone would write them, in float32."""
     networks = with_leaves(start, torch.float32)
     optimiser = torch.optim.Adam(networks.parameters.values(), lr=rate)
     draws, noise = ([streams.generator(seed, "train", name) for seed in start.seeds] for name in ("draws", "noise"))
-    for stage in stages:
-        drawn = task.draw(draws, BATCH, stage, DELTA, images.offsets("train"), images.counts("train"))
-        shown = task.inputs(drawn, noise, images.train_images, images.mean, images.std, stage.steps, shared)
+    for lesson in lessons:
+        drawn = task.draw(draws, BATCH, lesson, DELTA, images.offsets("train"), images.counts("train"))
+        shown = task.inputs(drawn, noise, images.train_images, images.mean, images.std, lesson.steps, shared)
         optimiser.zero_grad()
-        plain_losses(start.cell, networks.parameters, dense(shown), drawn, stage).sum().backward()
+        plain_losses(start.cell, networks.parameters, dense(shown), drawn, lesson).sum().backward()
         optimiser.step()
     return copies(networks)
 
@@ -173,13 +173,13 @@ def test_two_hundred_updates_are_those_of_a_plain_loop(digits, cell, shared):
     Products in bfloat16 part from it by 2e-3, so that an error of their size in any gradient would be seen.
     """
     start, tolerance = untrained(cell, (3, 5)), 1e-5
-    stages = [Stage(10, 6)] * 70 + [Stage(10, 12)] * 70 + [FULL] * 60
-    expected = trained_plainly(start, digits, stages, shared, 1e-3)
+    lessons = [Lesson(10, 6)] * 70 + [Lesson(10, 12)] * 70 + [FULL] * 60
+    expected = trained_plainly(start, digits, lessons, shared, 1e-3)
     apart = {}
     for products in (torch.float32, torch.bfloat16):
         made = updates(start, digits, products, shared)
-        for stage in stages:
-            made(stage)
+        for lesson in lessons:
+            made(lesson)
         ours = made.networks.parameters
         apart[products] = {name: (ours[name] - each).abs().max().item() for name, each in expected.items()}
     for name, each in expected.items():
@@ -194,11 +194,11 @@ def test_two_hundred_updates_are_those_of_a_plain_loop(digits, cell, shared):
 @BOTH
 @OWN_OR_SHARED
 def test_bfloat16_gradients_are_within_a_hundredth_before_training(digits, cell, shared):
-    for stage in (FULL, Stage(4, 8, 0.5)):
-        drawn, shown = batch_of(digits, SEEDS, stage, shared, torch.float32)
+    for lesson in (FULL, Lesson(4, 8, 0.5)):
+        drawn, shown = batch_of(digits, SEEDS, lesson, shared, torch.float32)
         networks = with_leaves(untrained(cell), torch.float32)
-        losses, gradients = engine_gradients(networks, shown, drawn, stage, torch.bfloat16)
-        expected, slopes = plain_gradients(networks, shown, drawn, stage)
+        losses, gradients = engine_gradients(networks, shown, drawn, lesson, torch.bfloat16)
+        expected, slopes = plain_gradients(networks, shown, drawn, lesson)
         torch.testing.assert_close(losses.double(), expected, rtol=1e-3, atol=0)
         assert 1e-3 < worst_error(gradients, slopes) < 1e-2
 
@@ -210,8 +210,8 @@ def test_what_bfloat16_errors_have_in_common_is_small_beside_the_noise_of_trials
     An error that comes back in every update would add up; here it is at most 0.004 of what updates differ by.
     """
     made = updates(untrained(cell), digits, torch.float32, 24, learning_rate=1e-2)
-    for stage in [Stage(10, 6)] * 150 + [FULL] * 100:
-        made(stage)
+    for lesson in [Lesson(10, 6)] * 150 + [FULL] * 100:
+        made(lesson)
     networks = with_leaves(made.networks, torch.float32)
     draws, noise = ([streams.generator(seed, "tests", name) for seed in SEEDS] for name in ("draws", "noise"))
     exact, short = [], []
@@ -232,8 +232,8 @@ def test_what_bfloat16_errors_have_in_common_is_small_beside_the_noise_of_trials
 @OWN_OR_SHARED
 def test_bfloat16_is_the_type_of_products_alone(digits, cell, shared):
     made = updates(untrained(cell), digits, torch.bfloat16, shared)
-    for stage in GROWING:
-        made(stage)
+    for lesson in GROWING:
+        made(lesson)
     kept = [
         *made.networks.parameters.values(),
         *(part for state in made.optimiser.state.values() for part in state.values()),
@@ -258,7 +258,7 @@ def test_shared_frames_leave_the_expected_gradient_as_it_is():
     All networks are one, and all have the same few trials. As a check of the measure itself: noise that a trial sees
     at every step alike gives another gradient.
     """
-    count, steps, stage, frames = 600, 8, Stage(3, 8), 8
+    count, steps, lesson, frames = 600, 8, Lesson(3, 8), 8
     one = nets.initial("gru", (0,), 7, 5, 4)
     networks = with_leaves(
         nets.from_parameters("gru", {n: v.expand(count, *v.shape[1:]) for n, v in one.parameters.items()},
@@ -266,7 +266,7 @@ def test_shared_frames_leave_the_expected_gradient_as_it_is():
         torch.float32,
     )  # fmt: skip
     images = torch.rand(3, 6, generator=torch.Generator().manual_seed(1))
-    drawn = task.draw([streams.generator(0, "tests")], 8, stage, DELTA, torch.arange(3), torch.ones(3).long())
+    drawn = task.draw([streams.generator(0, "tests")], 8, lesson, DELTA, torch.arange(3), torch.ones(3).long())
     drawn = task.Trials(*(part.expand(count, -1) for part in drawn))
 
     def gradients(name: str, shared: int | None, same_frame: bool = False) -> Tensor:
@@ -275,7 +275,7 @@ def test_shared_frames_leave_the_expected_gradient_as_it_is():
         if same_frame:
             own = torch.arange(steps).view(-1, 1) == drawn.stimulus.unsqueeze(1)
             shown = shown._replace(index=torch.where(own, shown.index, torch.arange(8)))
-        _, slopes = engine_gradients(networks, shown, drawn, stage, torch.float32)
+        _, slopes = engine_gradients(networks, shown, drawn, lesson, torch.float32)
         return torch.cat([slope.flatten(1) for slope in slopes.values()], 1).double()  # (draws, weights)
 
     def largest_z(ours: Tensor, theirs: Tensor) -> float:
@@ -298,14 +298,14 @@ def test_shared_frames_leave_the_expected_gradient_as_it_is():
 @EVERY_SETTING
 def test_a_seed_is_trained_alike_in_every_block(digits, cell, products, shared):
     block = updates(untrained(cell), digits, products, shared, learning_rate=1e-2)
-    for stage in GROWING:
-        block(stage)
+    for lesson in GROWING:
+        block(lesson)
     # A product in the middle between two bfloat16 numbers may be rounded to either, in one block so, in another so.
     tolerance = 2e-6 if products == torch.float32 else 1e-3
     for position, seed in enumerate(SEEDS):
         alone = updates(untrained(cell, (seed,)), digits, products, shared, learning_rate=1e-2)
-        for stage in GROWING:
-            alone(stage)
+        for lesson in GROWING:
+            alone(lesson)
         for name, values in alone.networks.parameters.items():
             assert (values - untrained(cell, (seed,)).parameters[name]).abs().max() > 0.05
             error = (block.networks.parameters[name][position] - values[0]).abs()
@@ -318,8 +318,8 @@ def test_a_seed_is_trained_alike_in_every_block(digits, cell, products, shared):
 def test_the_same_seeds_give_the_same_numbers_twice(digits, cell, products, shared, device):
     made = [updates(untrained(cell), digits, products, shared, device) for _ in range(2)]
     for each in made:
-        for stage in GROWING:
-            each(stage)
+        for lesson in GROWING:
+            each(lesson)
     assert same(*(each.networks.parameters for each in made))
 
 
@@ -331,11 +331,11 @@ def test_a_change_of_stage_changes_the_buffers_with_it(digits, cell, products, s
     networks = with_leaves(untrained(cell), torch.float32)
     optimiser = torch.optim.Adam(networks.parameters.values(), lr=1e-3, fused=True)
     draws, noise = ([streams.generator(seed, "train", name) for seed in SEEDS] for name in ("draws", "noise"))
-    for number, stage in enumerate(GROWING):
-        made(stage)
-        drawn = task.draw(draws, BATCH, stage, DELTA, digits.offsets("train"), digits.counts("train"))
-        shown = task.inputs(drawn, noise, digits.train_images, digits.mean, digits.std, stage.steps, shared)
-        _, gradients = engine_gradients(networks, shown, drawn, stage, products)
+    for number, lesson in enumerate(GROWING):
+        made(lesson)
+        drawn = task.draw(draws, BATCH, lesson, DELTA, digits.offsets("train"), digits.counts("train"))
+        shown = task.inputs(drawn, noise, digits.train_images, digits.mean, digits.std, lesson.steps, shared)
+        _, gradients = engine_gradients(networks, shown, drawn, lesson, products)
         for name, values in networks.parameters.items():
             values.grad = gradients[name].contiguous()
         optimiser.step()
@@ -461,15 +461,15 @@ def test_a_capture_leaves_no_trace(digits, monkeypatch, products, shared):
     }.items():  # fmt: skip
         monkeypatch.setattr(torch.cuda, name, stand_in)
     plain, captured = (updates(untrained("gru"), digits, products, shared, penalty=noisy_penalty) for _ in range(2))
-    for stage in GROWING:
-        if stage != captured._stage:
-            captured._stage, captured._frames = stage, None
+    for lesson in GROWING:
+        if lesson != captured._lesson:
+            captured._lesson, captured._frames = lesson, None
             captured._capture()
             everyone = {id(generator) for each in captured.streams.values() for generator in each}
             assert {id(generator) for generator in captured._graph.registered} == everyone
             captured._graph = None  # so that the next update is done, not replayed
         for made in (plain, captured):
-            made(stage)
+            made(lesson)
         assert same(captured.networks.parameters, plain.networks.parameters)
         assert captured.count.item() == plain.count.item() and captured.failed.tolist() == [-1] * 3
         for ours, theirs in zip(captured.optimiser.state.values(), plain.optimiser.state.values(), strict=True):
@@ -524,7 +524,7 @@ def test_an_update_on_a_gpu_is_that_on_a_cpu(digits, monkeypatch, cell, products
 @BOTH
 @EVERY_SETTING
 def test_replays_of_a_graph_are_eager_updates(digits, cell, products, shared, device):
-    """Through changes of stage: a capture leaves no trace in weights, moments, streams or counts.
+    """Through changes of lesson: a capture leaves no trace in weights, moments, streams or counts.
 
     The updates before a capture would move weights by 3e-3.
     """
@@ -532,9 +532,9 @@ def test_replays_of_a_graph_are_eager_updates(digits, cell, products, shared, de
         updates(untrained(cell), digits, products, shared, device, kind, penalty=noisy_penalty)
         for kind in (Update, Eager)
     )
-    for number, stage in enumerate(GROWING):
+    for number, lesson in enumerate(GROWING):
         for made in (replayed, eager):
-            made(stage)
+            made(lesson)
         for ours, theirs in zip(replayed.streams.values(), eager.streams.values(), strict=True):
             for generator, other in zip(ours, theirs, strict=True):
                 assert torch.equal(generator.get_state(), other.get_state()), number
@@ -551,7 +551,7 @@ def test_replays_of_a_graph_are_eager_updates(digits, cell, products, shared, de
 @pytest.mark.parametrize(("products", "shared"), [(torch.float32, None), (torch.bfloat16, 24)])
 def test_an_interrupted_run_goes_on_on_every_device(digits, tmp_path, products, shared, device):
     plan = train.Plan(
-        schedule=Schedule((0, 8, 15), (Stage(10, 6), Stage(10, 12), FULL)), full=FULL, min_delay=DELTA, steps=24,
+        schedule=Schedule((0, 8, 15), (Lesson(10, 6), Lesson(10, 12), FULL)), full=FULL, min_delay=DELTA, steps=24,
         batch=BATCH, learning_rate=1e-2, drop=(18, 0.1), log_every=5, log_trials=10, checkpoints=(0, 10, 13, 24),
     )  # fmt: skip
     made = Engine(torch.device(device), products, shared)

@@ -18,7 +18,7 @@ from memrnn.models.networks import Networks, initial
 from memrnn.run import config
 from memrnn.tasks import delayed_classification as task
 from memrnn.tasks.delayed_classification import held_input, hidden_states
-from memrnn.tasks.protocols import Stage
+from memrnn.tasks.protocols import Lesson
 from memrnn.training.engine import Batch, Penalty
 from memrnn.training.known import PLACES, Known
 from memrnn.training.penalties import PENALTIES
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 CLASSES, PIXELS, UNITS, TRIALS, DELTA = 3, 5, 8, 6, 2
 SEEDS = (2, 5)
-STAGE = Stage(CLASSES, 8)
+STAGE = Lesson(CLASSES, 8)
 BOTH = pytest.mark.parametrize("cell", ["gru", "lstm"])
 EVERY_CELL = pytest.mark.parametrize("cell", CELLS)
 

@@ -18,7 +18,7 @@ from memrnn.dynamics.points import stored
 from memrnn.models.cell import speed
 from memrnn.models.networks import Networks, initial
 from memrnn.tasks.delayed_classification import held_input, hidden_states_from
-from memrnn.tasks.protocols import Schedule, Stage
+from memrnn.tasks.protocols import Lesson, Schedule
 from memrnn.training import train
 from memrnn.training.engine import Engine, Update
 from memrnn.training.known import Known
@@ -54,7 +54,7 @@ def known_of(networks: Networks, images: ImageSet) -> Known:
 
 
 def plan(steps: int, stream: str = "regularise", rate: float = 1e-2) -> train.Plan:
-    full = Stage(CLASSES, 8)
+    full = Lesson(CLASSES, 8)
     return train.Plan(
         schedule=Schedule((0,), (full,)), full=full, min_delay=2, steps=steps, batch=8, learning_rate=rate, drop=None,
         log_every=steps, log_trials=20, checkpoints=(steps,), stream=stream,
@@ -258,7 +258,7 @@ def test_longer_trials_are_the_full_task_of_their_length(images, tmp_path):
     """As a plan of that length trains."""
     trained = networks_of("gru")
     found, rows = run_modes(trained, images, tmp_path / "mode", {"longer": {"trial_steps": 16}}, steps=4)
-    full = Stage(CLASSES, 16)
+    full = Lesson(CLASSES, 16)
     longer = dataclasses.replace(plan(steps=4), full=full, schedule=Schedule((0,), (full,)))
     expected, _ = train.run(trained, images, longer, EXACT, tmp_path / "plan", "f", LOGGER)
     assert same(found.parameters, expected.parameters)
@@ -282,7 +282,7 @@ def test_passed_states_are_what_trials_of_the_update_before_end_in(cell, images,
         passed_states=0.25,
     )  # fmt: skip
     for _ in range(3):
-        update(Stage(CLASSES, 8))
+        update(Lesson(CLASSES, 8))
     assert all((part == 0).all() for part in seen[0][0])
     for (_, end), (start, _) in itertools.pairwise(seen):
         for before, after in zip(end, start, strict=True):
@@ -297,7 +297,7 @@ def test_a_trial_from_zero_states_is_one_without_passing(cell, images):
     updates = [Update(networks_of(cell), images, EXACT, "test", passed_states=p, **settings) for p in (0.0, 1.0)]
     for number in range(2):
         for update in updates:
-            update(Stage(CLASSES, 8))
+            update(Lesson(CLASSES, 8))
         one, other = (update.networks.parameters["recurrent"] for update in updates)
         assert torch.allclose(one, other, atol=1e-5) == (number == 0)
 

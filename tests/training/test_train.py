@@ -24,13 +24,13 @@ from memrnn.models.cell import plain_unroll
 from memrnn.models.cells import CELLS
 from memrnn.models.networks import Networks
 from memrnn.tasks import delayed_classification as task
-from memrnn.tasks.protocols import Schedule, Stage
+from memrnn.tasks.protocols import Lesson, Schedule
 from memrnn.training import train
 from memrnn.training.engine import Engine
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-FULL = Stage(10, 20)
+FULL = Lesson(10, 20)
 LOGGER = logging.getLogger("tests")
 UNITS = 12
 
@@ -215,7 +215,7 @@ def test_an_interruption_between_two_files_of_a_checkpoint(digits, tmp_path, und
     assert penalty.calls == 14
 
 
-KILLED = replace(RESUMED, schedule=Schedule((0, 8, 15), (Stage(4, 6), Stage(10, 12), FULL)))
+KILLED = replace(RESUMED, schedule=Schedule((0, 8, 15), (Lesson(4, 6), Lesson(10, 12), FULL)))
 
 # In processes of their own, forked so that libraries are loaded once: each is killed where it says, the last one ends.
 KILLING = """
@@ -327,7 +327,7 @@ def test_the_first_bad_step_is_told_though_losses_are_looked_at_seldom(digits, t
         bad = torch.is_grad_enabled() and weighed.calls == at + 1
         return torch.where(torch.tensor([False, bad]), math.nan, terms)
 
-    short = Stage(10, 6)
+    short = Lesson(10, 6)
     plan = replace(
         PLAN, schedule=Schedule((0,), (short,)), steps=300, batch=2, drop=None, log_every=300, checkpoints=(0, 250, 300)
     )
@@ -414,16 +414,16 @@ def test_weights_that_are_not_finite_are_never_kept(digits, tmp_path, at):
 # ---------------------------------------------------------------- a second training loop
 
 
-def loss_by_definition(logits: Tensor, drawn: task.Trials, stage: Stage) -> Tensor:
+def loss_by_definition(logits: Tensor, drawn: task.Trials, lesson: Lesson) -> Tensor:
     """docs/method.md, Loss and optimiser, for one network: logits (time, batch, 11) and its trials as vectors."""
-    allowed = torch.arange(11) <= stage.classes
+    allowed = torch.arange(11) <= lesson.classes
     p = torch.softmax(torch.sigmoid(logits).masked_fill(~allowed, -math.inf), -1)
     total = torch.zeros((), dtype=logits.dtype)
-    for t in range(stage.steps):
+    for t in range(lesson.steps):
         for trial in range(logits.shape[1]):
             responds = t == drawn.response[trial]
             target = drawn.label[trial] + 1 if responds else 0
-            total = total + (19 * responds + stage.alpha) * torch.log(p[t, trial, target] + 1e-4)
+            total = total + (19 * responds + lesson.alpha) * torch.log(p[t, trial, target] + 1e-4)
     return -total / (logits.shape[1] * 11 * 20)
 
 
@@ -437,13 +437,13 @@ def trained_by_definition(start: Networks, images: ImageSet, plan: train.Plan) -
         moments = {name: (torch.zeros_like(values), torch.zeros_like(values)) for name, values in weights.items()}
         draws, noise = (streams.generator(seed, "train", name) for name in ("draws", "noise"))
         for step in range(plan.steps):
-            stage = plan.schedule.stages[sum(begin <= step for begin in plan.schedule.starts) - 1]
+            lesson = plan.schedule.lessons[sum(begin <= step for begin in plan.schedule.starts) - 1]
             drawn = task.draw(
-                [draws], plan.batch, stage, plan.min_delay, images.offsets("train"), images.counts("train")
+                [draws], plan.batch, lesson, plan.min_delay, images.offsets("train"), images.counts("train")
             )
             drawn = task.Trials(*(part[0] for part in drawn))
-            x = torch.zeros(stage.steps, plan.batch, 65)
-            x[..., :64] = images.mean + images.std * torch.randn(stage.steps, plan.batch, 64, generator=noise)
+            x = torch.zeros(lesson.steps, plan.batch, 65)
+            x[..., :64] = images.mean + images.std * torch.randn(lesson.steps, plan.batch, 64, generator=noise)
             for trial in range(plan.batch):
                 x[drawn.stimulus[trial], trial, :64] = images.train_images[drawn.image[trial]]
                 x[drawn.response[trial], trial, 64] = 1
@@ -451,7 +451,7 @@ def trained_by_definition(start: Networks, images: ImageSet, plan: train.Plan) -
             drive = torch.stack([networks.drive(x_t[None].double()) for x_t in x], 1)
             hidden = plain_unroll(start.cell, networks.weights, drive)[0]
             logits = hidden @ weights["readout"][0] + weights["readout_bias"][0]
-            gradients = torch.autograd.grad(loss_by_definition(logits, drawn, stage), list(weights.values()))
+            gradients = torch.autograd.grad(loss_by_definition(logits, drawn, lesson), list(weights.values()))
             rate = plan.learning_rate
             if plan.drop is not None and step >= plan.drop[0]:
                 rate *= plan.drop[1]
@@ -467,17 +467,23 @@ def trained_by_definition(start: Networks, images: ImageSet, plan: train.Plan) -
 
 
 @pytest.mark.parametrize(
-    ("cell", "stages"),
+    ("cell", "lessons"),
     [
-        ("gru", (Stage(2, 20), Stage(6, 20), FULL)),
-        ("lstm", (Stage(10, 6), Stage(10, 12), FULL)),
-        ("gru", (Stage(10, 20, 0.0), Stage(10, 20, 0.5), FULL)),
+        ("gru", (Lesson(2, 20), Lesson(6, 20), FULL)),
+        ("lstm", (Lesson(10, 6), Lesson(10, 12), FULL)),
+        ("gru", (Lesson(10, 20, 0.0), Lesson(10, 20, 0.5), FULL)),
     ],
     ids=["gru-vocu", "lstm-decu", "gru-recu"],
 )
-def test_training_follows_the_definitions(digits, tmp_path, cell, stages):
+def test_training_follows_the_definitions(digits, tmp_path, cell, lessons):
     plan = replace(
-        SHORT, steps=20, batch=4, schedule=Schedule((0, 7, 13), stages), drop=(16, 0.1), log_every=20, checkpoints=(20,)
+        SHORT,
+        steps=20,
+        batch=4,
+        schedule=Schedule((0, 7, 13), lessons),
+        drop=(16, 0.1),
+        log_every=20,
+        checkpoints=(20,),
     )
     start = untrained(cell)
     expected = trained_by_definition(start, digits, plan)
@@ -543,7 +549,7 @@ def test_a_short_stage_computes_short_trials(digits, tmp_path, monkeypatch):
         return hidden
 
     monkeypatch.setattr(task, "hidden_states", spy)
-    plan = replace(SHORT, schedule=Schedule((0, 5, 8), (Stage(10, 6), Stage(10, 12), FULL)))
+    plan = replace(SHORT, schedule=Schedule((0, 5, 8), (Lesson(10, 6), Lesson(10, 12), FULL)))
     Trained(digits, plan, tmp_path)
     assert lengths == [6] * 5 + [12] * 3 + [20] * 4
 
@@ -601,7 +607,7 @@ def test_a_control_equals_training_without_a_penalty(digits, tmp_path, cell):
 
 
 def test_training_table(digits, tmp_path):
-    plan = replace(SHORT, schedule=Schedule((0, 8), (Stage(2, 6, 0.5), FULL)), log_every=5)
+    plan = replace(SHORT, schedule=Schedule((0, 8), (Lesson(2, 6, 0.5), FULL)), log_every=5)
     table = Trained(digits, plan, tmp_path).table
     assert list(table.columns) == [
         "phase", "seed", "step", "loss", "penalty", "response_accuracy", "null_accuracy", "classes", "current_steps",
@@ -639,7 +645,7 @@ def test_every_cell_learns_a_small_task_and_its_slow_points_are_found(digits, tm
     """Two classes, eight time steps; the points hold their classes, are slower than where they came from, and have
     kinds."""
     plan = replace(
-        PLAN, schedule=Schedule((0,), (Stage(2, 8),)), steps=300, batch=32, drop=None, log_every=300, log_trials=200,
+        PLAN, schedule=Schedule((0,), (Lesson(2, 8),)), steps=300, batch=32, drop=None, log_every=300, log_trials=200,
         checkpoints=(0, 300),
     )  # fmt: skip
     trained = Trained(digits, plan, tmp_path, nets.initial(cell, (3, 5), 65, 24, 11))

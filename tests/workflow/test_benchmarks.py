@@ -17,7 +17,7 @@ from memrnn.core.files import load_json
 from memrnn.models import networks as nets
 from memrnn.models.fronts import Convnet
 from memrnn.tasks import delayed_classification as task
-from memrnn.tasks.protocols import Stage
+from memrnn.tasks.protocols import Lesson
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "training.py"
 SEARCH = SCRIPT.with_name("slow_points.py")
@@ -70,7 +70,7 @@ def test_the_plain_step_and_the_exact_one_do_the_same_update(bench, cell, monkey
 
 
 def test_dense_inputs_are_noise_with_the_image_and_the_trigger_put_in(bench):
-    images, stage = bench.synthetic(16), Stage(bench.CLASSES, 10)
+    images, stage = bench.synthetic(16), Lesson(bench.CLASSES, 10)
     draws, noise = ([streams.generator(seed, "test", name) for seed in range(3)] for name in ("draws", "noise"))
     drawn = task.draw(draws, 50, stage, bench.MIN_DELAY, images.offsets("train"), images.counts("train"))
     x = torch.full((3, 10, 50, 17), torch.nan)

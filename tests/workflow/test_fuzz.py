@@ -85,7 +85,7 @@ def plan(config: dict) -> None:
     classes = len(sources.class_names(config["dataset"]))
     blocks = planning.blocks(config["seeds"][:50], config["block_size"])
     assert all(re.fullmatch(r"seeds[0-9_-]+", name) for name in blocks)
-    steps, full = config["train"]["steps"], protocols.Stage(classes, config["task"]["steps"])
+    steps, full = config["train"]["steps"], protocols.Lesson(classes, config["task"]["steps"])
     for stage in BLOCKWISE:
         assert 0 < planning.minutes(config, stage, 1) < 10**40, stage
         assert 0 < planning.megabytes(config, stage, 1, classes, 65, 10**6) < 10**40, stage

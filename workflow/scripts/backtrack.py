@@ -9,7 +9,7 @@ from memrnn.data.images import load as load_images
 from memrnn.dynamics.backtrack import confusions, follow, introductions, load_checkpoints, table
 from memrnn.dynamics.points import descend, stored
 from memrnn.tasks.delayed_classification import mean_input
-from memrnn.tasks.protocols import Stage, schedule
+from memrnn.tasks.protocols import Lesson, schedule
 from memrnn.training.engine import device_of
 
 params, task, settings = snakemake.params, snakemake.params.task, snakemake.params.backtrack
@@ -19,8 +19,10 @@ prepare_process(snakemake.threads)
 
 device = device_of(params.device)
 images = load_images(snakemake.input.images).to(device)
-stages = schedule(protocol, params.protocol_settings[protocol], params.steps, Stage(len(images.classes), task["steps"]))
-checkpoints, meta = load_checkpoints(snakemake.input.checkpoints, cell, stages, device)
+lessons = schedule(
+    protocol, params.protocol_settings[protocol], params.steps, Lesson(len(images.classes), task["steps"])
+)
+checkpoints, meta = load_checkpoints(snakemake.input.checkpoints, cell, lessons, device)
 points, _ = stored(snakemake.input.points, settings["start_steps"], meta["seeds"])
 points = tuple(part.to(device) for part in points)
 log.info("float32 products by %s", float32_library(params.float32_library, points[0].numel() * points[0].shape[-1]))
@@ -35,7 +37,7 @@ def search(networks, start):
 
 found = follow(checkpoints, points, search)
 means = [mean_input(checkpoint.networks, images) for checkpoint in checkpoints]
-introduced = introductions(stages, len(images.classes))
+introduced = introductions(lessons, len(images.classes))
 rows = table(checkpoints, found, introduced, means, settings["coincide_distance"], (settings["start_steps"], budget))
 for step, group in rows.groupby("step"):
     own = (group.readout == group.label).sum()

@@ -10,7 +10,7 @@ from memrnn.data.images import load as load_images
 from memrnn.dynamics.points import stored
 from memrnn.models import networks
 from memrnn.tasks.delayed_classification import latest_stimulus
-from memrnn.tasks.protocols import Schedule, Stage, checkpoint_steps
+from memrnn.tasks.protocols import Lesson, Schedule, checkpoint_steps
 from memrnn.training import train
 from memrnn.training.engine import choose
 from memrnn.training.known import Known
@@ -23,7 +23,7 @@ stop = told_to_stop()
 
 images = load_images(snakemake.input.images)
 before, meta = networks.load(snakemake.input.networks)
-full = Stage(len(images.classes), task["steps"])
+full = Lesson(len(images.classes), task["steps"])
 plan = train.Plan(
     schedule=Schedule((0,), (full,)),
     full=full,

@@ -10,7 +10,7 @@ from memrnn.data.images import load as load_images
 from memrnn.models import networks
 from memrnn.models.fronts import choose as choose_front
 from memrnn.tasks.delayed_classification import untrained
-from memrnn.tasks.protocols import Stage, checkpoint_steps, schedule
+from memrnn.tasks.protocols import Lesson, checkpoint_steps, schedule
 from memrnn.training import train
 from memrnn.training.engine import choose
 
@@ -21,10 +21,10 @@ prepare_process(snakemake.threads)
 stop = told_to_stop()
 
 images = load_images(snakemake.input.images)
-full = Stage(len(images.classes), task["steps"])
-stages = schedule(protocol, snakemake.params.protocol_settings[protocol], settings["steps"], full)
+full = Lesson(len(images.classes), task["steps"])
+lessons = schedule(protocol, snakemake.params.protocol_settings[protocol], settings["steps"], full)
 plan = train.Plan(
-    schedule=stages,
+    schedule=lessons,
     full=full,
     min_delay=task["min_delay"],
     steps=settings["steps"],
@@ -33,7 +33,7 @@ plan = train.Plan(
     drop=train.drop_of(settings["learning_rate_drop"], settings["steps"]),
     log_every=settings["log_every"],
     log_trials=settings["log_trials"],
-    checkpoints=tuple(sorted({*checkpoint_steps(settings["checkpoints"], settings["steps"]), *stages.starts})),
+    checkpoints=tuple(sorted({*checkpoint_steps(settings["checkpoints"], settings["steps"]), *lessons.starts})),
 )
 network = snakemake.params.network
 front = choose_front(network, images.shape)

@@ -36,7 +36,7 @@ from memrnn.models.fronts import from_settings
 from memrnn.models.networks import Networks, from_parameters
 from memrnn.tasks import delayed_classification as task
 from memrnn.tasks.delayed_classification import NO_CLASS, Mean, held_input, read_out
-from memrnn.tasks.protocols import Schedule, Stage
+from memrnn.tasks.protocols import Lesson, Schedule
 
 Search = Callable[[Networks, State], State]
 
@@ -88,8 +88,8 @@ def load_checkpoints(
 
 def introductions(schedule: Schedule, classes: int) -> list[int]:
     """Training step at which each class enters play."""
-    opened = list(zip(schedule.starts, schedule.stages, strict=True))
-    return [next(start for start, stage in opened if stage.classes > label) for label in range(classes)]
+    opened = list(zip(schedule.starts, schedule.lessons, strict=True))
+    return [next(start for start, lesson in opened if lesson.classes > label) for label in range(classes)]
 
 
 def follow(checkpoints: Sequence[Checkpoint], points: State, search: Search) -> list[State]:
@@ -220,7 +220,7 @@ def confusions(
             for seed in networks.seeds
         ]
         one = slice(label, label + 1)
-        drawn = task.draw(draws, trials_per_class, Stage(1, full_steps), min_delay, offsets[one], counts[one])
+        drawn = task.draw(draws, trials_per_class, Lesson(1, full_steps), min_delay, offsets[one], counts[one])
         with torch.no_grad():
             shown = task.inputs(drawn, draws, images.test_images, images.mean, images.std, full_steps)
             answer = task.answered_class(task.forward(networks, shown), drawn, known)

@@ -18,7 +18,7 @@ from memrnn.data.images import ImageSet
 from memrnn.models.cell import State
 from memrnn.models.networks import Networks
 from memrnn.tasks import delayed_classification as task
-from memrnn.tasks.protocols import Stage
+from memrnn.tasks.protocols import Lesson
 
 AT_ONCE = 1000  # frames of a network's nominal trials that are in memory at a time
 
@@ -110,14 +110,14 @@ def nominal(networks: Networks, images: ImageSet, trials: int, full_steps: int, 
         the table `nominal`, without dataset, cell and curriculum: a row per network and class.
     """
     classes, device = len(images.classes), networks.device
-    images, stage = images.to(device), Stage(len(images.classes), full_steps)
+    images, lesson = images.to(device), Lesson(len(images.classes), full_steps)
     generators = [streams.generator(seed, "extrapolate", "nominal", device=device) for seed in networks.seeds]
     shown, answered = [], []
     left, at_once = trials * classes, max(1, AT_ONCE // full_steps)
     with torch.no_grad():
         while left > 0:
             offsets, counts = images.offsets("test"), images.counts("test")
-            drawn = task.draw(generators, min(left, at_once), stage, min_delay, offsets, counts)
+            drawn = task.draw(generators, min(left, at_once), lesson, min_delay, offsets, counts)
             seen = task.inputs(drawn, generators, images.test_images, images.mean, images.std, full_steps)
             hidden = task.hidden_states(networks, seen)  # (networks, time, trials, units)
             asked = drawn.response[:, None, :, None].expand(-1, 1, -1, hidden.shape[-1])

@@ -57,8 +57,8 @@ def find_fixed_points(
         inputs: held during the search: (features,), or several, (conditions, features), each of which is held for all
             starts. A function gets a row for each state. What is no tensor is handed on as it is.
         paired: inputs, (points, features), belong to the start of the same row. Equal rows are one condition.
-        tolerance: speed at which a point rests. None: 1e-9 times the spread of the starts (the deviation of a number
-            from their centre, at least a thousandth of its size), or what rounding allows.
+        tolerance: speed at which a point rests. None: 1e-9 times the spread of the starts (deviation of a number from
+            their centre, at least a thousandth of its size), or what rounding allows.
         steps: most Newton steps of a search.
         least_steps: most steps with exact second derivatives, where a search did not come to rest; 0 for none, and such
             points are `undecided`.

@@ -25,7 +25,7 @@ from memrnn.data.downloads import COLLECTIONS
 from memrnn.data.sources import SOURCES, class_names, image_files
 from memrnn.models.cells import CLASSES
 from memrnn.run.planning import longest_trial
-from memrnn.tasks.protocols import PROTOCOLS, Stage, schedule, step_of
+from memrnn.tasks.protocols import PROTOCOLS, Lesson, schedule, step_of
 
 TYPE_NAMES = {
     "integer": "a whole number",
@@ -486,7 +486,7 @@ def _check_response(config: Mapping[str, Any]) -> Iterator[Problem]:
 def _check_other_protocols(config: Mapping[str, Any]) -> Iterator[Problem]:
     """Protocols that nothing more is known of: training makes their schedule, and so does this."""
     try:
-        full = Stage(len(class_names(config["dataset"])), config["task"]["steps"])
+        full = Lesson(len(class_names(config["dataset"])), config["task"]["steps"])
     except (ValueError, TypeError):
         return  # told by _check_dataset
     for name in config["protocols"]:

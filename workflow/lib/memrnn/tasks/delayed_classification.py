@@ -23,7 +23,7 @@ from memrnn.models.cell import State, unroll_from
 from memrnn.models.fronts import PIXELS, Front
 from memrnn.models.networks import Networks
 from memrnn.models.unrolling import sum_rows
-from memrnn.tasks.protocols import Stage
+from memrnn.tasks.protocols import Lesson
 
 Mean = float | Tensor  # of the features under noise: a number for all of them, or (networks, 1, features)
 
@@ -72,7 +72,7 @@ class Trials(NamedTuple):
 
 
 def draw(
-    generators: Sequence[torch.Generator], batch: int, stage: Stage, min_delay: int, offsets: Tensor, counts: Tensor
+    generators: Sequence[torch.Generator], batch: int, lesson: Lesson, min_delay: int, offsets: Tensor, counts: Tensor
 ) -> Trials:
     """Draw trials uniformly, each network from its own generator.
 
@@ -81,18 +81,18 @@ def draw(
         min_delay: least steps from stimulus to response, delta.
         offsets, counts: (classes,), first image and number of images of each class in a split sorted by class.
     Raises:
-        ValueError: the stage leaves no room for stimulus, delay and response.
+        ValueError: the lesson leaves no room for stimulus, delay and response.
     """
-    room = latest_stimulus(stage.steps, min_delay) + 1
+    room = latest_stimulus(lesson.steps, min_delay) + 1
     if room < 1:
-        raise ValueError(f"a trial of {stage.steps} steps has no room for a delay of {min_delay}")
+        raise ValueError(f"a trial of {lesson.steps} steps has no room for a delay of {min_delay}")
     # float64 draws times a small count, cut to integers: uniform to 2^-53.
     uniform = torch.stack(
         [torch.rand(4, batch, dtype=torch.float64, generator=g, device=counts.device) for g in generators], 1
     )
     stimulus = (uniform[0] * room).long()
     response = stimulus + min_delay + (uniform[1] * (room - stimulus)).long()
-    label = (uniform[2] * stage.classes).long()
+    label = (uniform[2] * lesson.classes).long()
     image = offsets[label] + (uniform[3] * counts[label]).long()
     return Trials(stimulus, response, label, image)
 
@@ -347,11 +347,11 @@ def targets(trials: Trials, steps: int) -> Tensor:
     return torch.where(time == trials.response.unsqueeze(1), trials.label.unsqueeze(1) + 1, NULL)
 
 
-def loss(logits: Tensor, trials: Trials, stage: Stage, full_steps: int) -> Tensor:
+def loss(logits: Tensor, trials: Trials, lesson: Lesson, full_steps: int) -> Tensor:
     """Training loss of every network: cross-entropy of a softmax over the sigmoid outputs.
 
     Args:
-        logits: outputs before the logistic function, (networks, stage.steps, batch, outputs); later steps of a trial
+        logits: outputs before the logistic function, (networks, lesson.steps, batch, outputs); later steps of a trial
             have no weight and need not be computed.
         full_steps: time steps of the full task, T.
     Returns:
@@ -360,19 +360,19 @@ def loss(logits: Tensor, trials: Trials, stage: Stage, full_steps: int) -> Tenso
     """
     _, steps, batch, outputs = logits.shape
     # Classes not in play have no share in the softmax. Outputs lie between 0 and 1, so their exponentials are safe.
-    y = torch.sigmoid(logits[..., : stage.classes + 1])
+    y = torch.sigmoid(logits[..., : lesson.classes + 1])
     target = targets(trials, steps)
     p = y.gather(-1, target.unsqueeze(-1)).squeeze(-1).exp() / y.exp().sum(-1)
-    weight = (target != NULL) * (full_steps - 1.0) + stage.alpha
+    weight = (target != NULL) * (full_steps - 1.0) + lesson.alpha
     return -(weight * torch.log(p + 1e-4)).sum((1, 2)) / (batch * outputs * full_steps)
 
 
-def accuracies(logits: Tensor, trials: Trials, stage: Stage) -> tuple[Tensor, Tensor]:
+def accuracies(logits: Tensor, trials: Trials, lesson: Lesson) -> tuple[Tensor, Tensor]:
     """Share of right responses at t_a, and of null outputs at all other steps, each (networks,).
 
     Only outputs in play compete.
     """
-    choice = logits[..., : stage.classes + 1].argmax(-1)  # (networks, time, batch)
+    choice = logits[..., : lesson.classes + 1].argmax(-1)  # (networks, time, batch)
     target = targets(trials, logits.shape[1])
     right = choice == target
     asked = target != NULL
@@ -455,8 +455,8 @@ def example(networks: Networks, images: ImageSet, full_steps: int, min_delay: in
         logistic function); and, at step 0 only, the shape of an image (index 0 height, 1 width, 2 channels).
     """
     generator = streams.generator(networks.seeds[0], "trials", "example")
-    stage = Stage(len(images.classes), full_steps)
-    drawn = draw([generator], 1, stage, min_delay, images.offsets("test"), images.counts("test"))
+    lesson = Lesson(len(images.classes), full_steps)
+    drawn = draw([generator], 1, lesson, min_delay, images.offsets("test"), images.counts("test"))
     frames, trigger = inputs(drawn, [generator], images.test_images, images.mean, images.std, full_steps).written_out()
     count = len(networks.seeds)
     with torch.no_grad():

@@ -10,7 +10,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Stage:
+class Lesson:
     """The task during one part of training.
 
     Attributes:
@@ -26,7 +26,7 @@ class Stage:
 
 # How a protocol's value at a training step changes the full task; a new protocol is one entry here, and its values in
 # the configuration's protocol_settings.
-PROTOCOLS: dict[str, Callable[[Stage, Any], Stage]] = {
+PROTOCOLS: dict[str, Callable[[Lesson, Any], Lesson]] = {
     "vocu": lambda full, value: replace(full, classes=value),
     "decu": lambda full, value: replace(full, steps=value),
     "nacu": lambda full, value: full,
@@ -36,17 +36,17 @@ PROTOCOLS: dict[str, Callable[[Stage, Any], Stage]] = {
 
 @dataclass(frozen=True)
 class Schedule:
-    """Stages of a protocol and the training step at which each begins (`starts[0]` is 0)."""
+    """Lessons of a protocol and the training step at which each begins (`starts[0]` is 0)."""
 
     starts: tuple[int, ...]
-    stages: tuple[Stage, ...]
+    lessons: tuple[Lesson, ...]
 
-    def at(self, step: int) -> Stage:
-        """Stage of training step `step`, counted from 0; a boundary step belongs to the stage it opens."""
-        return self.stages[bisect_right(self.starts, step) - 1]
+    def at(self, step: int) -> Lesson:
+        """Lesson of training step `step`, counted from 0; a boundary step belongs to the lesson it opens."""
+        return self.lessons[bisect_right(self.starts, step) - 1]
 
 
-def schedule(protocol: str, settings: Mapping[str, Any], steps: int, full: Stage) -> Schedule:
+def schedule(protocol: str, settings: Mapping[str, Any], steps: int, full: Lesson) -> Schedule:
     """Boundaries of a protocol for a budget of `steps` training steps.
 
     Args:
@@ -60,18 +60,19 @@ def schedule(protocol: str, settings: Mapping[str, Any], steps: int, full: Stage
         raise ValueError(f"unknown protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
     if not settings["values"]:
         return Schedule((0,), (full,))
-    stages = tuple(PROTOCOLS[protocol](full, value) for value in settings["values"])
+    lessons = tuple(PROTOCOLS[protocol](full, value) for value in settings["values"])
     starts = tuple(step_of(start, settings["out_of"], steps) for start in settings["starts"])
-    if len(starts) != len(stages) or starts[0] != 0 or any(a >= b for a, b in pairwise(starts)):
+    if len(starts) != len(lessons) or starts[0] != 0 or any(a >= b for a, b in pairwise(starts)):
         raise ValueError(
-            f"{protocol}: {len(stages)} values need as many increasing starting steps from 0, found {starts} of {steps}"
+            f"{protocol}: {len(lessons)} values need as many increasing starting steps from 0, "
+            f"found {starts} of {steps}"
         )
-    if stages[-1] != full or any(stage.classes > full.classes or stage.steps > full.steps for stage in stages):
+    if lessons[-1] != full or any(lesson.classes > full.classes or lesson.steps > full.steps for lesson in lessons):
         raise ValueError(
             f"{protocol}: values {settings['values']} must end with the full task ({full.classes} classes, "
             f"{full.steps} steps, alpha {full.alpha:g}) and never exceed it"
         )
-    return Schedule(starts, stages)
+    return Schedule(starts, lessons)
 
 
 def step_of(share: float, out_of: float, steps: int) -> int:

@@ -21,7 +21,7 @@ from memrnn.models.cell import State
 from memrnn.models.networks import Networks
 from memrnn.tasks import delayed_classification as task
 from memrnn.tasks.delayed_classification import Inputs, Trials
-from memrnn.tasks.protocols import Stage
+from memrnn.tasks.protocols import Lesson
 
 STREAMS = ("draws", "noise", "penalty")
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -34,12 +34,12 @@ class Batch(NamedTuple):
     Attributes:
         trials: what was drawn.
         inputs: what the networks see.
-        stage: the task.
+        lesson: the task.
     """
 
     trials: Trials
     inputs: Inputs
-    stage: Stage
+    lesson: Lesson
 
 
 # A term of each network's loss, (networks,), of the networks, the batch, the hidden states (networks, time, batch,
@@ -135,7 +135,7 @@ def _product_time(dtype: torch.dtype) -> float:
 class Update:
     """Training updates of an ensemble, each a call.
 
-    Everything an update needs stays on the device from one update to the next. On a GPU the update of each stage is
+    Everything an update needs stays on the device from one update to the next. On a GPU the update of each lesson is
     captured once as a CUDA graph and then replayed: the host neither waits for the device nor talks to it but to start
     the replay.
 
@@ -195,7 +195,7 @@ class Update:
         self._offsets, self._counts = images.offsets("train").to(device), images.counts("train").to(device)
         self._mean, self._std = images.mean, images.std
         self._batch, self._min_delay, self._full_steps = batch, min_delay, full_steps
-        self._stage: Stage | None = None
+        self._lesson: Lesson | None = None
         self._frames: Tensor | None = None
         self._graph: torch.cuda.CUDAGraph | None = None
 
@@ -207,10 +207,10 @@ class Update:
             else:
                 group["lr"] = value
 
-    def __call__(self, stage: Stage) -> None:
-        """Do one update on the task of `stage`."""
-        if stage != self._stage:
-            self._stage, self._frames, self._graph = stage, None, None
+    def __call__(self, lesson: Lesson) -> None:
+        """Do one update on the task of `lesson`."""
+        if lesson != self._lesson:
+            self._lesson, self._frames, self._graph = lesson, None, None
             if self._engine.device.type == "cuda":
                 self._capture()
         if self._graph is None:
@@ -219,19 +219,19 @@ class Update:
             self._graph.replay()
 
     def _update(self) -> None:
-        stage = self._stage
+        lesson = self._lesson
         drawn = task.draw(
-            self.streams["draws"], self._batch, stage, self._min_delay, self._offsets, self._counts
+            self.streams["draws"], self._batch, lesson, self._min_delay, self._offsets, self._counts
         )  # fmt: skip
         shown = task.inputs(
-            drawn, self.streams["noise"], self._images, self._mean, self._std, stage.steps,
+            drawn, self.streams["noise"], self._images, self._mean, self._std, lesson.steps,
             self._engine.shared_frames, self._frames,
         )  # fmt: skip
         self._frames = shown.frames
         hidden = self._hidden_states(shown)
-        losses = task.loss(self.networks.logits(hidden), drawn, stage, self._full_steps)
+        losses = task.loss(self.networks.logits(hidden), drawn, lesson, self._full_steps)
         if self._penalty is not None:
-            batch = Batch(drawn, shown, stage)
+            batch = Batch(drawn, shown, lesson)
             losses = losses + self._penalty(self.networks, batch, hidden, self.streams["penalty"])
         with torch.no_grad():
             fails = (self.failed < 0) & ~losses.isfinite()
@@ -258,7 +258,7 @@ class Update:
         return self.networks.cell.initial_state(count, trials, units, self.networks.readout.detach())
 
     def _capture(self) -> None:
-        """Record the update of the present stage as a graph, leaving weights, Adam, streams and counts as they were."""
+        """Record the update of the present lesson as a graph; weights, Adam, streams and counts stay as they were."""
         generators = [generator for each in self.streams.values() for generator in each]
         states = [generator.get_state() for generator in generators]
         tensors = [*self.networks.parameters.values(), self.failed, self.count, *self.passed]

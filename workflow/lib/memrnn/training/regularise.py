@@ -40,7 +40,7 @@ def train_on(
     Args:
         modes: settings of each mode: those of `penalty_of_modes`, and the task's where it is not the plan's:
             `trial_steps`, time steps of a trial, and `passed_states`, see `Update`.
-        plan: of modes without a task of their own; one stage.
+        plan: of modes without a task of their own; one lesson.
         folder: for checkpoints, with a folder for each task in it.
         fingerprint, logger, stop: as for `train.run`.
     Returns:

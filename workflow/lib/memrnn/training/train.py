@@ -19,7 +19,7 @@ from memrnn.core.files import load_arrays, save_arrays
 from memrnn.data.images import ImageSet
 from memrnn.models.networks import Networks
 from memrnn.tasks import delayed_classification as task
-from memrnn.tasks.protocols import Schedule, Stage, step_of
+from memrnn.tasks.protocols import Lesson, Schedule, step_of
 from memrnn.training.engine import Batch, Engine, Penalty, Update, describe
 
 CHECK_EVERY = 100  # updates between looks at whether the losses are finite; a look makes a GPU wait
@@ -35,7 +35,7 @@ class Plan:
     """What to train and for how long; every number comes from the configuration.
 
     Attributes:
-        schedule: stage of the protocol at each step.
+        schedule: lesson of the protocol at each step.
         full: the full task; its time steps normalise the loss.
         min_delay: least steps from stimulus to response, delta.
         steps: training steps (updates).
@@ -50,7 +50,7 @@ class Plan:
     """
 
     schedule: Schedule
-    full: Stage
+    full: Lesson
     min_delay: int
     steps: int
     batch: int
@@ -171,7 +171,7 @@ def run(
     saved = began
     bar = tqdm(total=plan.steps, initial=state.step, unit="step", disable=None, leave=False, mininterval=1)
     while True:
-        stage = plan.schedule.at(min(state.step, plan.steps - 1))
+        lesson = plan.schedule.at(min(state.step, plan.steps - 1))
         keep = state.step in plan.checkpoints
         due = state.step % plan.log_every == 0 or state.step == plan.steps
         look = state.step % CHECK_EVERY == 0
@@ -182,7 +182,7 @@ def run(
         if save or state.step == plan.steps:
             _check_weights(networks, state.step, folder, kept)
         if due and not (state.rows and state.rows[-1]["step"] == state.step):  # a resumed run has this step's rows
-            state.rows += (rows := _evaluate(networks, images, plan, stage, state.step, penalty))
+            state.rows += (rows := _evaluate(networks, images, plan, lesson, state.step, penalty))
             _log_progress(logger, rows, state.step, plan.steps, (state.step - first) / (time.monotonic() - began))
         if keep:
             path = _checkpoint_path(folder, state.step)
@@ -198,7 +198,7 @@ def run(
         dropped = plan.drop is not None and state.step >= plan.drop[0]
         if rate != (rate := plan.learning_rate * (plan.drop[1] if dropped else 1)):
             update.set_learning_rate(rate)
-        update(stage)
+        update(lesson)
         state.step += 1
         bar.update()
     bar.close()
@@ -259,29 +259,29 @@ def _evaluate(
     networks: Networks,
     images: ImageSet,
     plan: Plan,
-    stage: Stage,
+    lesson: Lesson,
     step: int,
     penalty: Penalty | None,
 ) -> list[dict[str, Any]]:
-    """Rows of the training table: loss and accuracies on fresh held-out trials of the stage's task."""
+    """Rows of the training table: loss and accuracies on fresh held-out trials of the lesson's task."""
     # The stream is named by the step, so that a row does not depend on which rows came before it.
     device = images.test_images.device
     draws = [streams.generator(seed, plan.stream, "evaluate", str(step), device=device) for seed in networks.seeds]
     with torch.no_grad():
-        drawn = task.draw(draws, plan.log_trials, stage, plan.min_delay, images.offsets("test"), images.counts("test"))
-        shown = task.inputs(drawn, draws, images.test_images, images.mean, images.std, stage.steps)
+        drawn = task.draw(draws, plan.log_trials, lesson, plan.min_delay, images.offsets("test"), images.counts("test"))
+        shown = task.inputs(drawn, draws, images.test_images, images.mean, images.std, lesson.steps)
         hidden = task.hidden_states(networks, shown)
         logits = networks.logits(hidden)
-        losses = task.loss(logits, drawn, stage, plan.full.steps)
+        losses = task.loss(logits, drawn, lesson, plan.full.steps)
         penalties = torch.zeros_like(losses)
         if penalty is not None:
-            penalties = penalty(networks, Batch(drawn, shown, stage), hidden, draws)
-        response, null = task.accuracies(logits, drawn, stage)
+            penalties = penalty(networks, Batch(drawn, shown, lesson), hidden, draws)
+        response, null = task.accuracies(logits, drawn, lesson)
     columns = [values.tolist() for values in (losses, penalties, response, null)]
     return [
         {
             **label, "step": step, "loss": loss, "penalty": term, "response_accuracy": right,
-            "null_accuracy": silent, "classes": stage.classes, "current_steps": stage.steps, "alpha": stage.alpha,
+            "null_accuracy": silent, "classes": lesson.classes, "current_steps": lesson.steps, "alpha": lesson.alpha,
         }
         for label, loss, term, right, silent in zip(networks.labels, *columns, strict=True)
     ]  # fmt: skip

@@ -450,11 +450,11 @@ def test_the_visit_sees_whole_and_broken_pictures_captions_and_front_page(tmp_pa
     seen = visit(make_report(tmp_path, config), tmp_path / "profile")
     assert sorted(seen.expected) == ["figures/budget.png", "figures/trial.png"]
     assert seen.images == {"figures/trial.png": 320, "figures/budget.png": 0}
-    assert "C3 not supported: the speed of the slow points" in seen.front
+    assert "C3a 0 of 2 supported, 1 contradicted: the slower its point" in seen.front
     assert seen.top >= 0
     assert "One trial of the task" in seen.captions["figures/trial.png"]
     assert "Rho after 300 steps." in seen.captions["figures/budget.png"]
-    assert "C1 supported, C2 mixed" in seen.captions["tables/claims.csv"]
+    assert "C1 1 of 2 supported; C3a 0 of 2 supported" in seen.captions["tables/claims.csv"]
     assert seen.problems == []
 
 

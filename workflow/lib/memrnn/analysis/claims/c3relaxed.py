@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from memrnn.analysis.claims.c3a import of_classes
+from memrnn.analysis.claims.c3a import of_classes, rule
 from memrnn.analysis.claims.estimates import Evidence, by_protocol
 from memrnn.analysis.claims.verdict import described
+
+__all__ = ["STATEMENT", "rows", "rule"]
 
 STATEMENT = (
     "Over classes, the slower the network is after 2 T_max noise-free steps from a memory's centroid, the better the "

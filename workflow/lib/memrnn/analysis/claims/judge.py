@@ -16,15 +16,15 @@ def judge(evidence: Evidence) -> pd.DataFrame:
     """Verdicts on the claims.
 
     Returns:
-        the table `claims`, one row per measure and panel, claim after claim; a claim of which a run has no network has
-        one row that says so.
+        the table `claims`, one row per measure and panel, claim after claim. A claim whose primary measure has no panel
+        in this run has a row that says so.
     """
     tables = []
     for name, claim in CLAIMS.items():
-        rows = pd.concat(claim.rows(evidence), ignore_index=True)
-        if rows.empty:
-            rows = pd.DataFrame(
-                [{"measure": "not computable: the run has no such networks", "networks": 0, "left_out": 0}]
-            ).assign(primary=name != "C4", verdict=NOT_JUDGED)
-        tables.append(rows.assign(claim=name, statement=claim.STATEMENT))
+        rows = [part for part in claim.rows(evidence) if len(part)]
+        judged = hasattr(claim, "rule")
+        if not any(part.primary.any() for part in rows) and (judged or not rows):
+            absent = {"measure": "not computable: the run has no such networks", "networks": 0, "left_out": 0}
+            rows = [pd.DataFrame([absent | {"primary": judged, "verdict": NOT_JUDGED}]), *rows]
+        tables.append(pd.concat(rows, ignore_index=True).assign(claim=name, statement=claim.STATEMENT))
     return pd.concat(tables, ignore_index=True).reindex(columns=columns_of("claims"))

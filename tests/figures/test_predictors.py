@@ -22,7 +22,7 @@ def test_predictors_compares_them_pooled_and_marks_reference_and_null(tables, dr
     pooled = tables["predictors"].query("curriculum == 'all'")
     here = pooled.query("cell == 'gru'").set_index(["predictor", "search_steps"])
     of = {"speed, 3k steps": ("speed", 3000), "diffusion": ("diffusion", 3000), "constant": ("constant", 0)}
-    of["accuracy at $T_{max}$"] = (predictors.NULL, 0)
+    of["nominal accuracy"] = (predictors.NULL, 0)
     ranked = list(of)[:2] + list(of)[3:]
     for bars, target in zip(ranks.containers, predictors.TARGETS, strict=True):
         rho = here[here["target"] == target]["rho"].dropna()
@@ -39,7 +39,7 @@ def test_predictors_compares_them_pooled_and_marks_reference_and_null(tables, dr
     assert [shown[-names.index(name)] for name in (*ranked[:2], "constant")] == [
         gain[of[name]] for name in (*ranked[:2], "constant")
     ]
-    null = names.index("accuracy at $T_{max}$")
+    null = names.index("nominal accuracy")
     assert len(shown) == 14 and -null not in shown  # of the null predictor on itself there is none
     for panel in (ranks, gains):
         (band,) = [patch for patch in panel.patches if patch.get_label() == "null predictor"]

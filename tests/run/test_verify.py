@@ -183,7 +183,7 @@ INVALID = {
     "train/gru-vocu/seeds0.safetensors": [("not one", "SafetensorError")],
     "figures/trial.png": [("not one", "UnidentifiedImageError")],
     "figures/trial.svg": [("<svg>", "ParseError")],
-    "provenance.json": [("{}", "lacks config, config_hash, commit"), ("{", "expected a JSON file")],
+    "provenance.json": [("{}", "lacks config, made_with, config_hash, commit"), ("{", "expected a JSON file")],
 }
 
 

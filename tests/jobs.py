@@ -27,7 +27,7 @@ class Named(dict):
 
 
 class Alarm(logging.Handler):
-    """Sends a signal to this process when it has computed for some seconds since the first line of its log.
+    """Sends a signal to this process when it has computed for some seconds since its log went on after the settings.
 
     Seconds of the processor, so that neither other work on the machine nor a pause changes where it falls. KILL cannot
     be timed by the system; PROF, which nobody handles, ends a process just as suddenly: not one more line of ours runs.
@@ -38,6 +38,8 @@ class Alarm(logging.Handler):
         self.number, self.seconds = number, seconds
 
     def emit(self, entry: logging.LogRecord) -> None:
+        if entry.getMessage().startswith("settings"):
+            return
         logging.getLogger().removeHandler(self)
         if self.number != signal.SIGPROF:
             signal.signal(signal.SIGPROF, lambda *_: os.kill(os.getpid(), self.number))

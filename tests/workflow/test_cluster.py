@@ -237,7 +237,7 @@ def stand_in(tmp_path: Path, request: pytest.FixtureRequest) -> dict[str, str]:
     for name in ("bin", "jobs"):
         (tmp_path / name).mkdir()
     for name in ("qsub", "qstat", "qacct", "qdel", "bsub", "bjobs", "bkill"):
-        (tmp_path / "bin" / name).symlink_to(Path(__file__).with_name("scheduler.sh"))
+        (tmp_path / "bin" / name).symlink_to(ROOT / "tests/scheduler.sh")
     yield {**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "SCHEDULER": str(tmp_path / "jobs")}
     for path in (tmp_path / "jobs").glob("*.pid"):
         if not path.with_suffix("").exists():

@@ -177,7 +177,9 @@ def test_ci_runs_all_tests_and_fails_with_them(tmp_path: Path) -> None:
     }.items():
         (tmp_path / "bin" / tool).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / "bin" / tool).chmod(0o755)
-    done = run(".ci/run", cwd=tmp_path, PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}", MEMRNN_MNIST="here", MEMRNN_CIFAR10="")
+    done = run(
+        ".ci/run", cwd=tmp_path, PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}", MEMRNN_MNIST="here", MEMRNN_CIFAR10=""
+    )
     last = done.stdout.splitlines()[-1]
     assert re.fullmatch(r"called with test-all, may lack (.*), has here", last) and done.returncode == 3
     assert "cifar10" in last and "mnist" not in last.split("has")[0].split() and "chromium" not in last

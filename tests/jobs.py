@@ -27,26 +27,31 @@ class Named(dict):
 
 
 class Alarm(logging.Handler):
-    """Sends a signal to this process when it has computed for some seconds since its log went on after the settings.
+    """Sends a signal to this process when its log says something, or after some seconds of work.
 
-    Seconds of the processor, so that neither other work on the machine nor a pause changes where it falls. KILL cannot
-    be timed by the system; PROF, which nobody handles, ends a process just as suddenly: not one more line of ours runs.
+    Seconds of the processor since its log went on after the settings, so that neither other work on the machine nor a
+    pause changes where it falls. KILL cannot be timed by the system; PROF, which nobody handles, ends a process just as
+    suddenly: not one more line of ours runs.
     """
 
-    def __init__(self, number: int, seconds: float):
+    def __init__(self, number: int, moment: float | str):
         super().__init__()
-        self.number, self.seconds = number, seconds
+        self.number, self.moment = number, moment
 
     def emit(self, entry: logging.LogRecord) -> None:
+        if isinstance(self.moment, str):
+            if self.moment in entry.getMessage():
+                os.kill(os.getpid(), self.number)
+            return
         if entry.getMessage().startswith("settings"):
             return
         logging.getLogger().removeHandler(self)
         if self.number != signal.SIGPROF:
             signal.signal(signal.SIGPROF, lambda *_: os.kill(os.getpid(), self.number))
-        signal.setitimer(signal.ITIMER_PROF, self.seconds)
+        signal.setitimer(signal.ITIMER_PROF, self.moment)
 
 
-def _work(script: str, job: dict[str, Any], printed: str, alarm: tuple[int, float] | None) -> None:
+def _work(script: str, job: dict[str, Any], printed: str, alarm: tuple[int, float | str] | None) -> None:
     for stream in (1, 2):
         os.dup2(os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
     sys.stdout, sys.stderr = (os.fdopen(os.dup(1), "w", buffering=1) for _ in range(2))
@@ -73,7 +78,7 @@ class Server:
 
     @contextmanager
     def started(
-        self, stage: str, job: dict[str, Any], printed: Path, alarm: tuple[int, float] | None = None
+        self, stage: str, job: dict[str, Any], printed: Path, alarm: tuple[int, float | str] | None = None
     ) -> Iterator[multiprocessing.Process]:
         """A job under way; it is killed at the end of the block if it has not ended."""
         arguments = (str(SCRIPTS / f"{stage}.py"), job, str(printed), alarm)
@@ -85,7 +90,7 @@ class Server:
             process.kill()
             process.join()
 
-    def run(self, stage: str, job: dict[str, Any], printed: Path, alarm: tuple[int, float] | None = None) -> int:
+    def run(self, stage: str, job: dict[str, Any], printed: Path, alarm: tuple[int, float | str] | None = None) -> int:
         """Status of a job that has ended: negative where a signal ended it."""
         with self.started(stage, job, printed, alarm) as process:
             process.join(300)

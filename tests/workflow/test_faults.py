@@ -90,7 +90,7 @@ class Block:
             },
         }
 
-    def run(self, stage: str = "train", alarm: tuple[int, float] | None = None) -> int:
+    def run(self, stage: str = "train", alarm: tuple[int, float | str] | None = None) -> int:
         return self.server.run(stage, self.job(stage), self.printed, alarm)
 
     def results(self) -> dict[str, str]:
@@ -279,9 +279,9 @@ def test_a_new_name_is_on_the_disk_before_work_goes_on(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def halfway(images, server, tmp_path_factory) -> Block:
-    """A block whose training was told to end after some checkpoints."""
+    """A block whose training was told to end when it had saved some checkpoints."""
     block = Block(tmp_path_factory.mktemp("halfway") / "block", images, server)
-    assert block.run(alarm=(signal.SIGTERM, 0.15)) == 128 + signal.SIGTERM
+    assert block.run(alarm=(signal.SIGTERM, f"step {STEPS // 5} of {STEPS}")) == 128 + signal.SIGTERM
     assert (block.folder / "train.partial" / f"step{STEPS // 10}.safetensors").exists()
     return block
 

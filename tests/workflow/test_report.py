@@ -190,7 +190,7 @@ def test_front_page_says_what_made_the_run(config):
     text = render("workflow", {}, config | {"numbers": NUMBERS, "provenance": MADE})
     assert "Run digits: images digits, 24 networks" in text
     assert (
-        "commit 0123456789 with changes with torch 2.13.0+cpu and Snakemake 9.27.1, on cpu, "
+        "commit 0123456789 with changes with torch 2.13.0+cpu and Snakemake 9.27.1 on cpu, "
         "by 2026-01-02 04:05 UTC, in 6.5 minutes of work; configuration fedcba9876."
     ) in text
     nowhere = {"commit": None, "clean": None, "started": None, "ended": None, "devices": [], "rules": {}}

@@ -1,6 +1,7 @@
 """Slow points of systems whose fixed points are known, and centroids and search against plain loops."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,9 +13,9 @@ from torch import Tensor
 
 from memrnn.core import streams
 from memrnn.data.images import ImageSet
-from memrnn.dynamics.points import Centroids, centroids, descend, find
+from memrnn.dynamics.points import Centroids, centroids, descend, find, noisy_speed
 from memrnn.dynamics.search import search
-from memrnn.models.cell import Cell, State, Weights
+from memrnn.models.cell import Cell, State, Weights, speed
 from memrnn.models.cells import CELLS
 from memrnn.models.networks import Networks, from_parameters, initial
 from memrnn.tasks.delayed_classification import NO_CLASS, held_input, read_out
@@ -366,6 +367,25 @@ def test_every_row_describes_the_state_that_is_returned(cell):
         assert row.nearest_label == min(others, key=others.get)
         assert row.nearest_distance == pytest.approx(min(others.values()), rel=1e-4)
     assert rows.groupby(["seed", "label"]).speed.nunique().min() == len(budgets)
+
+
+@pytest.mark.parametrize("cell", PARTS)
+def test_noisy_speed_is_that_of_plain_steps_under_noise(cell):
+    """Within the error of both samples; without noise, it is the speed."""
+    images, networks = image_set(), random_networks(cell)
+    state = random_state(cell, 2, 3, 6)
+    found = noisy_speed(networks, images, state)
+    random = np.random.default_rng(0)
+    for network, point in np.ndindex(2, 3):
+        weights = weights_of(networks, network)
+        here = at(state, network, point)
+        frames = np.concatenate([random.normal(images.mean, images.std, (2000, 5)), np.zeros((2000, 1))], 1)
+        squares = np.array([plain_speed(cell, weights, here, x) for x in frames]) ** 2
+        error = squares.std() / np.sqrt(100)  # of the smaller sample
+        assert abs(found[network, point].item() ** 2 - squares.mean()) < 4 * error
+    held = held_input(networks, images.mean)
+    quiet = noisy_speed(networks, replace(images, std=1e-7), state)
+    assert torch.allclose(quiet, speed(networks.cell, networks.weights, state, held), rtol=1e-4)
 
 
 def test_nearest_points_by_hand():

@@ -74,7 +74,8 @@ def make_tables(seeds=(0, 1, 2, 3)) -> dict[str, pd.DataFrame]:
             rows["scores"].append(key | {"label": label, "learned": learns} | score)
             for budget in BUDGETS:
                 speed = 3 / hold / budget**0.3 * np.exp(rng.normal(0, 0.3))
-                rows["slow_points"].append(key | {"label": label, "search_steps": budget, "speed": speed})
+                speeds = {"speed": speed, "noisy_speed": 0.3 + speed}
+                rows["slow_points"].append(key | {"label": label, "search_steps": budget} | speeds)
     for key in networks(seeds):
         name, values, starts = GROWTH[key["curriculum"]]
         for step in range(100, 6001, 100):

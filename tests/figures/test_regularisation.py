@@ -32,7 +32,7 @@ def test_two_curves_and_their_paired_difference_per_panel(tables, drawn):
 
 
 def test_every_treatment_is_compared_with_its_control_the_best_first(tables, drawn):
-    gains, speeds = drawn("regularisation").axes[8:]
+    gains, *panels = drawn("regularisation").axes[8:]
     assert [text.get_text() for text in gains.get_yticklabels()] == ["slow points slowed", "centroids slowed"]
     scores = tables["scores"].query("cell == 'gru' and curriculum == 'vocu' and learned")
     means = scores.groupby(["phase", "seed"])["extrapolation_score"].mean()
@@ -40,10 +40,11 @@ def test_every_treatment_is_compared_with_its_control_the_best_first(tables, dra
     assert marks[0].get_ydata()[0] == pytest.approx(0.7)  # first of four marks around the second treatment, centroids
     assert marks[0].get_xdata()[0] == pytest.approx((means["centroid"] - means["control"]).mean())
     points = tables["slow_points"].query("cell == 'gru' and curriculum == 'vocu' and search_steps == 3000")
-    logs = np.log10(points.set_index(["phase", "seed", "label"])["speed"]).groupby(["phase", "seed"]).mean()
-    marks = [line for line in speeds.lines if line.get_marker() == "o" and len(line.get_xdata()) == 1]
-    assert marks[0].get_xdata()[0] == pytest.approx(10 ** (logs["centroid"] - logs["control"]).mean())
-    assert speeds.get_xscale() == "log"
+    for panel, name in zip(panels, ("speed", "noisy_speed"), strict=True):
+        logs = np.log10(points.set_index(["phase", "seed", "label"])[name]).groupby(["phase", "seed"]).mean()
+        marks = [line for line in panel.lines if line.get_marker() == "o" and len(line.get_xdata()) == 1]
+        assert marks[0].get_xdata()[0] == pytest.approx(10 ** (logs["centroid"] - logs["control"]).mean())
+        assert panel.get_xscale() == "log"
 
 
 def test_the_title_counts_where_memory_grew(tables, drawn):

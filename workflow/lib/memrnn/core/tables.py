@@ -164,6 +164,7 @@ TABLES: dict[str, Table] = {
         | {
             "search_steps": integer(SEARCH, "budget after which the search's point was stored"),
             "speed": number(SPEED, "speed at the point, under the held mean input"),
+            "noisy_speed": number(SPEED, "root mean square of the move in one step under the task's noise"),
             "distance": number(DISTANCE, "from the centroid, where the search started"),
             "readout": integer("class", _READOUT),
             "start_speed": number(SPEED, "speed at the centroid"),

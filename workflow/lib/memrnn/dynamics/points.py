@@ -14,10 +14,11 @@ from memrnn.core import streams
 from memrnn.core.files import load_arrays
 from memrnn.data.images import ImageSet
 from memrnn.dynamics.search import SlowPoints, slow_points
-from memrnn.models.cell import SquaredSpeed, State, check_state, speed
+from memrnn.models.cell import SquaredSpeed, State, check_state, speed, squared_change
 from memrnn.models.networks import Networks
 from memrnn.tasks.delayed_classification import Mean, held_input, mean_input, noise_on_cpu, pixels, read_out, seen
 
+NOISY_STEPS, STEPS_AT_ONCE = 100, 10  # behind a noisy speed, per point; and of them side by side, to bound memory
 IMAGES_AT_ONCE = 500  # per network: bounds the memory that centroids of thousands of images need
 
 
@@ -126,7 +127,7 @@ def find(
 
     Returns:
         the points at each budget, and a row per network, class and budget: phase, seed, label, search_steps, speed (at
-        the point itself), distance (from the centroid), readout, start_speed, start_trials, start_readout,
+        the point itself), noisy_speed, distance (from the centroid), readout, start_speed, start_trials, start_readout,
         nearest_distance and nearest_label (of the closest other class's point). Distances are Euclidean in what
         the speed is measured in: h, and tanh c for an LSTM.
     Raises:
@@ -147,6 +148,7 @@ def find(
             nearest = apart(networks, state).min(-1)
             columns = {
                 "speed": speed(networks.cell, networks.weights, state, x),
+                "noisy_speed": noisy_speed(networks, images, state),
                 "distance": (position(networks, state) - origin).norm(dim=-1),
                 "readout": read_out(networks, state, mean),
                 **first,
@@ -160,6 +162,28 @@ def find(
                 for label in range(len(images.classes))
             ]
     return found, pd.DataFrame(rows).sort_values(["phase", "seed", "label", "search_steps"], ignore_index=True)
+
+
+@torch.no_grad()
+def noisy_speed(networks: Networks, images: ImageSet, state: State) -> Tensor:
+    """Root mean square of the distance that a state moves in one step under noise as in the task, without trigger.
+
+    Its square is that of the mean step plus the variance that noise adds: what the paper's penalty lowers.
+
+    Args:
+        state: h, or (h, c), each (networks, points, units).
+    Returns:
+        (networks, points), state units per time step, from NOISY_STEPS draws; networks of one seed see the same noise.
+    """
+    generators = [streams.generator(seed, "slow_points", "noisy_speed") for seed in networks.seeds]
+    points = state[0].shape[1]
+    repeated = tuple(part.repeat_interleave(STEPS_AT_ONCE, 1) for part in state)
+    total = 0
+    for _ in range(NOISY_STEPS // STEPS_AT_ONCE):
+        frames = noise_on_cpu(generators, points * STEPS_AT_ONCE, pixels(networks), images.mean, images.std)
+        after = networks.step(repeated, seen(networks, frames.to(networks.device)))
+        total += squared_change(networks.cell, repeated, after).unflatten(1, (points, -1)).sum(2)
+    return (total / NOISY_STEPS).sqrt()
 
 
 def position(networks: Networks, state: State) -> Tensor:

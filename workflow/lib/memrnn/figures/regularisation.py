@@ -50,13 +50,15 @@ def draw(tables: Tables, settings: Settings) -> Figure:
     axes[1, 0].set_ylim(min(low, -0.05), max(high, 0.05))
     axes[0, 0].set_ylabel(measure)
     axes[1, 0].set_ylabel("gain over control")
-    bottom = rows[1].subgridspec(1, 2).subplots(sharey=True)
+    bottom = rows[1].subgridspec(1, 3).subplots(sharey=True)
     names = [style.PHASES.get(name, name.replace("_", " ")) for name in treatments]
-    for panel, found, none in zip(bottom, (gains, _speeds(tables, settings)), (0, 1), strict=True):
+    shown = [gains, *(_speeds(tables, name, settings) for name in ("speed", "noisy_speed"))]
+    for panel, found, none in zip(bottom, shown, (0, 1, 1), strict=True):
         style.forest(panel, _marks(found, treatments, columns, settings["palette"]), names, none)
-    bottom[0].set_xlabel(f"gain in {style.SCORES[score]} over control")
-    bottom[1].set(xscale="log", xlabel="speed of the points, relative to control")
-    style.tick_speeds(bottom[1])
+    bottom[0].set_xlabel(f"gain in {style.SCORES[score]}")
+    for panel, name in zip(bottom[1:], ("noise-free", "noisy"), strict=True):
+        panel.set(xscale="log", xlabel=f"{name} speed / control's")
+        style.tick_speeds(panel)
     for (cell, protocol), mark in _looks(columns, settings["palette"]).items():
         bottom[0].plot(
             [], [], color=mark.look.colour, marker=mark.look.marker, linestyle="none",
@@ -95,13 +97,13 @@ def _against_control(table: pd.DataFrame, column: str, settings: Settings) -> pd
     return pd.DataFrame(rows, columns=[*PANEL, "phase", "value", "low", "high", "networks"])
 
 
-def _speeds(tables: Tables, settings: Settings) -> pd.DataFrame:
-    """The same of the geometric mean speed of a network's slow points, as a ratio."""
+def _speeds(tables: Tables, name: str, settings: Settings) -> pd.DataFrame:
+    """The same of the geometric mean of a speed of a network's slow points, as a ratio."""
     points = tables["slow_points"]
-    points = points[(points["search_steps"] == settings["search_steps"]) & (points["speed"] > 0)]
+    points = points[(points["search_steps"] == settings["search_steps"]) & (points[name] > 0)]
     learned = tables["scores"].loc[tables["scores"]["learned"], [*PANEL, "seed", "phase"]].drop_duplicates()
-    points = points.merge(learned).assign(speed=lambda rows: np.log10(rows["speed"]))
-    found = _against_control(points, "speed", settings)
+    points = points.merge(learned).assign(**{name: lambda rows: np.log10(rows[name])})
+    found = _against_control(points, name, settings)
     return found.assign(**{name: 10 ** found[name] for name in ("value", "low", "high")})
 
 
@@ -163,4 +165,7 @@ def caption(tables: Tables, settings: Settings) -> str:
 
     D: the noise-free speed of the slow points, searched anew for {steps} steps in each network: geometric mean over
     classes, divided by that of the control. A ratio below 1 is slower.
+
+    E: the same of the noisy speed, the root mean square of the move in one step under the task's noise. The penalty of
+    the paper lowers its square.
     """

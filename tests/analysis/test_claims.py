@@ -102,6 +102,7 @@ def run(cells=("gru",), protocols=("decu", "vocu"), seeds=4, phases=PHASES, lear
         "scores": table,
         "correlation": correlate(slow, spectrum_of(table), relaxed, table, **BOOTSTRAP),
         "slow_points": slow,
+        "other_starts": slow[:0],
         "relaxed": relaxed,
         "formation": formation,
         "confusion_test": permutation_test(formation),
@@ -315,6 +316,16 @@ class TestJudge:
         assert verdicts(near, "C2") == {"gru all": "contradicted"}
         still = judged(tables | {"slow_points": slow.assign(speed=0.0)})
         assert panel(still, "C2", "gru all", "slow point of their own").value == 1
+
+    def test_c2_describes_points_from_other_starts(self):
+        tables = run()
+        slow = tables["slow_points"].query("phase == 'trained' and search_steps == 3000")
+        lost = slow.assign(phase="untrained", readout=0)  # one of four classes is read out right
+        fast = slow.assign(phase="trial_states", nearest_distance=slow.speed * np.where(slow.label < 2, 200, 201))
+        found = judged(tables | {"other_starts": pd.concat([lost, fast])})
+        assert panel(found, "C2", "gru vocu", "in untrained networks").value == 0.25
+        assert panel(found, "C2", "gru vocu", "from states of single trials").value == 0.5
+        assert counts(found) == counts(judged(tables))
 
     def test_c2_points_are_those_of_the_budget(self):
         tables = run(readout=lambda *network: 2)

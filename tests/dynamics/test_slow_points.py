@@ -13,7 +13,7 @@ from torch import Tensor
 
 from memrnn.core import streams
 from memrnn.data.images import ImageSet
-from memrnn.dynamics.points import Centroids, centroids, descend, find, noisy_speed
+from memrnn.dynamics.points import Centroids, centroids, descend, find, noisy_speed, trial_states
 from memrnn.dynamics.search import search
 from memrnn.models.cell import Cell, State, Weights, speed
 from memrnn.models.cells import CELLS
@@ -386,6 +386,27 @@ def test_noisy_speed_is_that_of_plain_steps_under_noise(cell):
     held = held_input(networks, images.mean)
     quiet = noisy_speed(networks, replace(images, std=1e-7), state)
     assert torch.allclose(quiet, speed(networks.cell, networks.weights, state, held), rtol=1e-4)
+
+
+@pytest.mark.parametrize("cell", PARTS)
+def test_trial_states_are_those_of_one_image_and_some_noise(cell):
+    """Where the noise has no width: of one image of the class, after as many mean frames as there may be."""
+    images, networks = replace(image_set(per_class=40), std=1e-7), random_networks(cell, seeds=tuple(range(12)))
+    start = trial_states(networks, images, max_delay=3)
+    assert (start.trials == 1).all()
+    delays = set()
+    for network, label in np.ndindex(12, 3):
+        weights, state = weights_of(networks, network), at(start.state, network, label)
+        found = []
+        for image in images.train_images[images.train_labels == label].double().numpy():
+            here = plain_step(cell, weights, [np.zeros(6)] * PARTS[cell], np.append(image, 0))
+            for delay in range(1, 4):
+                here = plain_step(cell, weights, here, np.append(np.full(5, images.mean), 0))
+                if np.allclose(here, state, atol=1e-5):
+                    found.append(delay)
+        assert len(found) == 1
+        delays.update(found)
+    assert delays == {1, 2, 3}
 
 
 def test_nearest_points_by_hand():

@@ -99,10 +99,11 @@ def test_when_a_file_was_written(tmp_path):
 
 def test_ensembles_are_every_cell_under_every_protocol_of_the_stage():
     config = {"cells": ["gru", "lstm"], "protocols": ["vocu", "nacu"], "regularise": {"protocols": ["vocu"]}}
-    config["backtrack"] = {"protocols": ["nacu"]}
+    config |= {"backtrack": {"protocols": ["nacu"]}, "other_starts": {"protocols": []}}
     assert planning.ensembles(config) == {
         "train": [("gru", "vocu"), ("gru", "nacu"), ("lstm", "vocu"), ("lstm", "nacu")],
         "regularise": [("gru", "vocu"), ("lstm", "vocu")],
+        "other_starts": [],
         "backtrack": [("gru", "nacu"), ("lstm", "nacu")],
     }
 

@@ -125,6 +125,20 @@ def test_slow_points_have_a_row_per_network_class_and_budget(results):
     assert np.median(last) < np.median(first) < np.median(frame.start_speed)
 
 
+def test_other_starts_have_a_row_per_network_class_and_start(results):
+    frame = table(results, "other_starts")
+    starts = [network for network in NETWORKS if network[1] == "vocu" and network[2] == "trained"]
+    expected = [
+        (*network[:2], start, network[3], label, 100)
+        for network in starts for start in ("trial_states", "untrained") for label in LABELS
+    ]  # fmt: skip
+    assert keys(frame, "label", "search_steps") == sorted(expected)
+    # A single trial's state is not the mean of many.
+    slow = table(results, "slow_points").query("phase == 'trained' and curriculum == 'vocu' and search_steps == 100")
+    for start in ("trial_states", "untrained"):
+        assert not np.isin(frame.start_speed[frame.phase == start], slow.start_speed).any()
+
+
 def test_training_has_a_row_per_network_and_logged_step(results):
     frame = table(results, "training")
     steps = {True: range(0, 151, 25), False: range(0, 21, 10)}
@@ -610,7 +624,8 @@ def test_one_core_gives_the_same_bytes_as_two(smoke_run, tmp_path):
         if path.suffix in (".csv", ".safetensors") and path.stat().st_mtime_ns != before.get(path)
     }
     assert {path.parts[0] for path in made} == {
-        *("train", "slow_points", "spectrum", "portraits", "backtrack", "regularise", "extrapolate", "tables"),
+        *("train", "slow_points", "other_starts", "spectrum", "portraits", "backtrack"),
+        *("regularise", "extrapolate", "tables"),
     }
     assert {path.stem for path in made if path.parts[0] == "tables"} == contract.TABLES.keys() - {"trial"}
     for name in ("manifest.csv", "provenance.json"):  # a part made anew has none

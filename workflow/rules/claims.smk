@@ -3,6 +3,7 @@ rule claims:
         scores=rules.correlate.output.scores,
         correlation=rules.correlate.output.correlation,
         slow_points=f"{RESULTS}/tables/slow_points.csv",
+        other_starts=f"{RESULTS}/tables/other_starts.csv",
         relaxed=f"{RESULTS}/tables/relaxed.csv",
         formation=rules.formation.output.formation,
         confusion_test=rules.formation.output.confusion_test,

@@ -7,7 +7,7 @@ from memrnn.core.jobs import log_to
 log = log_to(snakemake.log[0], "claims", snakemake.params)
 tables = {
     name: load_table(snakemake.input[name], name)
-    for name in ("scores", "correlation", "slow_points", "relaxed", "formation", "confusion_test")
+    for name in ("scores", "correlation", "slow_points", "other_starts", "relaxed", "formation", "confusion_test")
 }
 
 evidence = Evidence(tables, **snakemake.params.settings)

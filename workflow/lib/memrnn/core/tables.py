@@ -119,6 +119,19 @@ _BEYOND_CHANCE = {
 }
 _INTRODUCED = integer(UPDATES, "when the protocol introduces the class")
 
+_SLOW_POINT = POINT | {
+    "search_steps": integer(SEARCH, "budget after which the search's point was stored"),
+    "speed": number(SPEED, "speed at the point, under the held mean input"),
+    "noisy_speed": number(SPEED, "root mean square of the move in one step under the task's noise"),
+    "distance": number(DISTANCE, "from the centroid, where the search started"),
+    "readout": integer("class", _READOUT),
+    "start_speed": number(SPEED, "speed at the centroid"),
+    "start_trials": integer("trials", "correct trials behind the centroid; 0: none, the mean of all trials"),
+    "start_readout": integer("class", "the same as `readout`, of the centroid"),
+    "nearest_distance": number(DISTANCE, "to the nearest point of another class"),
+    "nearest_label": integer("class", "whose point that is"),
+}
+
 TABLES: dict[str, Table] = {
     "training": Table(
         "network and logged update",
@@ -160,19 +173,14 @@ TABLES: dict[str, Table] = {
     "slow_points": Table(
         "network, class and budget of the search",
         (*POINT, "search_steps"),
-        POINT
-        | {
-            "search_steps": integer(SEARCH, "budget after which the search's point was stored"),
-            "speed": number(SPEED, "speed at the point, under the held mean input"),
-            "noisy_speed": number(SPEED, "root mean square of the move in one step under the task's noise"),
-            "distance": number(DISTANCE, "from the centroid, where the search started"),
-            "readout": integer("class", _READOUT),
-            "start_speed": number(SPEED, "speed at the centroid"),
-            "start_trials": integer("trials", "correct trials behind the centroid; 0: none, the mean of all trials"),
-            "start_readout": integer("class", "the same as `readout`, of the centroid"),
-            "nearest_distance": number(DISTANCE, "to the nearest point of another class"),
-            "nearest_label": integer("class", "whose point that is"),
-        },
+        _SLOW_POINT,
+    ),
+    "other_starts": Table(
+        "network and class",
+        (*POINT, "search_steps"),
+        _SLOW_POINT
+        | {"phase": text("`untrained`, or `trial_states`: of the trained network, from states of single trials")},
+        may_be_without_rows=True,
     ),
     "spectrum": Table(
         "trained network and class",

@@ -65,6 +65,27 @@ def centroids(networks: Networks, images: ImageSet, noise_steps: int, noise_scal
     return Centroids(tuple(torch.stack(parts, 1) for parts in zip(*means, strict=True)), torch.stack(kept, 1))
 
 
+def trial_states(networks: Networks, images: ImageSet, max_delay: int) -> Centroids:
+    """For every class, the state of one trial after a training image and 1 to `max_delay` noise frames, all at random.
+
+    Such a state is a start of the search like a centroid, but no mean, and nobody asks what is read out of it.
+    """
+    counts, offsets = images.counts("train"), images.offsets("train")
+    generators = [streams.generator(seed, "slow_points", "trial_states") for seed in networks.seeds]
+    chosen = [offsets + (torch.rand(len(counts), generator=each) * counts).long() for each in generators]
+    delays = [torch.randint(1, max_delay + 1, (len(counts),), generator=each) for each in generators]
+    delay = torch.stack(delays).to(networks.device).unsqueeze(-1)  # (networks, classes, 1)
+    shown = images.train_images[torch.stack(chosen)].to(networks.device)
+    with torch.no_grad():
+        state = networks.cell.initial_state(len(generators), len(counts), networks.readout.shape[1], shown)
+        state = kept = networks.step(state, seen(networks, shown))
+        for step in range(1, max_delay + 1):
+            frames = noise_on_cpu(generators, len(counts), pixels(networks), images.mean, images.std)
+            state = networks.step(state, seen(networks, frames.to(networks.device)))
+            kept = tuple(torch.where(step <= delay, new, old) for new, old in zip(state, kept, strict=True))
+    return Centroids(kept, torch.ones_like(delay).squeeze(-1))
+
+
 def descend(
     networks: Networks,
     mean: Mean,

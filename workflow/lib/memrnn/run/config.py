@@ -520,7 +520,7 @@ def _check_search(config: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _check_chosen_protocols(config: Mapping[str, Any]) -> Iterator[Problem]:
     trained = ", ".join(config["protocols"])
-    for section in ("backtrack", "regularise"):
+    for section in ("other_starts", "backtrack", "regularise"):
         for name in config[section]["protocols"]:
             if name not in config["protocols"]:
                 key = f"{section}.protocols"
@@ -596,7 +596,7 @@ CHECKS: dict[Callable[[Mapping[str, Any]], Iterator[Problem]], tuple[str, ...]] 
     _check_other_protocols: ("protocols", "protocol_settings", "dataset", "task", "train.steps"),
     _check_extrapolate: ("extrapolate.delays", "task.steps"),
     _check_search: ("slow_points.search_steps",),
-    _check_chosen_protocols: ("backtrack.protocols", "regularise.protocols", "protocols"),
+    _check_chosen_protocols: ("other_starts.protocols", "backtrack.protocols", "regularise.protocols", "protocols"),
     _check_modes: ("regularise.protocols", "regularise.modes", "mode_settings", "task"),
     _check_relaxed: ("spectrum.relaxed_times",),
     _check_budgets: (*map(".".join, BUDGETS), "slow_points.search_steps"),

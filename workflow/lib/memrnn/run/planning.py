@@ -48,6 +48,7 @@ def states(config: Mapping[str, Any], classes: int) -> dict[str, int]:
         "train": max(config["train"]["batch"], logged) * steps,
         "regularise": max(config["regularise"]["batch"], logged) * longest_trial(config),
         "slow_points": IMAGES_AT_ONCE,
+        "other_starts": IMAGES_AT_ONCE,
         "spectrum": config["spectrum"]["noise_trials"] * classes,
         "portraits": config["portraits"]["delay"] * config["portraits"]["trials"] * classes,
         "backtrack": config["backtrack"]["confusion_trials"] * steps,
@@ -132,10 +133,11 @@ def put_in_order(settings: dict[str, Any]) -> None:
 
 
 def ensembles(config: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
-    """Cell and protocol of every ensemble, by the stage that trains it, or that follows its points back."""
+    """Cell and protocol of every ensemble, by the stage that trains it or whose section chooses its protocols."""
     protocols = {
         "train": config["protocols"],
         "regularise": config["regularise"]["protocols"],
+        "other_starts": config["other_starts"]["protocols"],
         "backtrack": config["backtrack"]["protocols"],
     }
     return {stage: [(cell, name) for cell in config["cells"] for name in names] for stage, names in protocols.items()}

@@ -62,6 +62,7 @@ STAGES = {
         Stage("train", of=("train",), tables={"training": "table"}),
         Stage("trials"),
         Stage("slow_points", of=("train", "regularise"), tables={"slow_points": "table"}),
+        Stage("other_starts", of=("other_starts",), tables={"other_starts": "table"}),
         Stage("spectrum", of=("train",), tables={"spectrum": "table", "relaxed": "relaxed"}),
         Stage("portraits", of=("train",), first_block=True, tables={"portraits": "table"}),
         Stage("backtrack", of=("backtrack",), tables={"backtrack": "table", "confusion": "confusion"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from memrnn.analysis.claims.estimates import Evidence, by_cell, by_protocol
@@ -15,6 +16,8 @@ STATEMENT = (
 MAJORITY = 0.8  # share of classes
 SLOW = 10  # times T_max that the way to the nearest other class's point takes at the point's speed
 
+OTHER_STARTS = {"untrained": "in untrained networks", "trial_states": "from states of single trials"}
+
 
 def rule(low: float, high: float) -> str:
     """Supported if the share's interval lies above MAJORITY, contradicted if below."""
@@ -22,22 +25,33 @@ def rule(low: float, high: float) -> str:
 
 
 def rows(evidence: Evidence) -> list[pd.DataFrame]:
-    """For every cell, protocols pooled; beside it each protocol, both conditions apart, and the centroids."""
+    """For every cell, protocols pooled; beside it each protocol, both conditions apart, the centroids, other starts."""
     points = evidence.points
-    kept = points.readout == points.label
-    slow = points.nearest_distance > SLOW * evidence.max_delay * points.speed
+    kept, slow = conditions(points, evidence.max_delay)
     shares = evidence.of_points(
         points, both=kept & slow, kept=kept, slow=slow, started=points.start_readout == points.label
     )
     speeds = evidence.of_points(points, "median", speed=points.speed, start_speed=points.start_speed)
     pooled = by_cell(shares, "both", evidence.share_interval(shares.curriculum.nunique()))
     share, measure = evidence.share_interval(), "share of classes with a slow point of their own"
+    elsewhere = []
+    for start, table in evidence.tables["other_starts"].groupby("phase"):
+        own = evidence.of_points(
+            table.assign(phase="trained"), both=np.logical_and(*conditions(table, evidence.max_delay))
+        )
+        elsewhere.append(described(by_protocol(own, "both", share), f"{measure}, {OTHER_STARTS[start]}"))
     return [
         primary(pooled, measure, rule, pooled.cell.map(evidence.seeds)),
         described(by_protocol(shares, "both", share), measure),
+        *elsewhere,
         described(by_protocol(shares, "kept", share), "share of classes read out at their point"),
         described(by_protocol(shares, "slow", share), "share of classes whose point is slow for the task"),
         described(by_protocol(shares, "started", share), "share of classes read out at their centroid"),
         described(by_protocol(speeds, "speed", median), "speed of the slow points, median"),
         described(by_protocol(speeds, "start_speed", median), "speed at the centroids, median"),
     ]
+
+
+def conditions(points: pd.DataFrame, max_delay: int) -> tuple[pd.Series, pd.Series]:
+    """Of each point, whether it is read out as its class, and whether it is slow for the task."""
+    return points.readout == points.label, points.nearest_distance > SLOW * max_delay * points.speed

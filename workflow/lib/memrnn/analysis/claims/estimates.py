@@ -27,8 +27,8 @@ class Evidence:
     """The tables of a run, and what several claims compute from them, once.
 
     Attributes:
-        tables: scores, correlation, slow_points, relaxed, formation and confusion_test, the last two without rows where
-            no network was followed back through training.
+        tables: scores, correlation, slow_points, other_starts, relaxed, formation and confusion_test. other_starts, and
+            the last two where no network was followed back through training, may have no rows.
         search_steps: budget of the search whose points are judged.
         max_delay: longest delay of the nominal task in time steps, T_max.
         coincide_distance: points closer than this are one, in state units.

@@ -3,7 +3,7 @@
     python benchmarks/allowances.py results/digits [--configfile config/mnist10k.yaml ...]
 
 The folder holds the `benchmarks/` of a finished run, or a published `provenance.json`, which has the longest time and
-the most memory of a stage's jobs; the configuration files are those of the run. Prints a table of docs/cluster.md.
+the most memory of a stage's jobs; the configuration files are those of the run. Prints a table of stages.
 With --jobs, no run is looked at: prints what every job of a whole run asks for, as CSV.
 """
 

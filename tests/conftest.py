@@ -196,7 +196,7 @@ def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _run_smoke(clone: Path) -> None:
-    done = snakemake(clone, "--cores", "2", "--configfile", "config/smoke.yaml")
+    done = snakemake(clone, "--cores", "2", "--configfile", "config/smoke.yaml", timeout=1800)
     assert done.returncode == 0, done.stdout
     (clone / "stdout.txt").write_text(done.stdout)
     done = snakemake(clone, "--configfile", "config/smoke.yaml", "--report", "results/smoke/report.html")

@@ -160,14 +160,13 @@ def jobs_of(slurm: dict[str, str]) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["job", "state", "cpus", "memory"])
 
 
-@pytest.mark.parametrize("profile", ["slurm", "cluster-generic"])
-def test_slurm_gives_the_same_bytes_as_this_machine(smoke_run, slurm, plugins, tmp_path, profile):
+def test_slurm_gives_the_same_bytes_as_this_machine(smoke_run, slurm, plugins, tmp_path):
     """The smoke configuration to the claims, two blocks to a submission: three submissions in all."""
     clone = copy_workflow(tmp_path / "clone")
     before = len(jobs_of(slurm))
     printed = snakemake(
-        clone, slurm, plugins, f"profiles/{profile}", *SMOKE, "--group-components", "block=2", "summary=9",
-        "--", "results/smoke/tables/claims.csv", timeout=480,
+        clone, slurm, plugins, "profiles/slurm", *SMOKE, "--group-components", "block=2", "summary=9",
+        "--", "results/smoke/tables/claims.csv", timeout=1200,
     )  # fmt: skip
     assert submissions(printed) == 3
     jobs = jobs_of(slurm)[before:]
@@ -353,15 +352,6 @@ def test_no_job_of_the_smoke_run_took_more_than_it_may(smoke_run, smoke_jobs):
     assert table.jobs.sum() == len(list(benchmarks.rglob("*.tsv"))) == len(first)
     assert (table.time_margin > 4).all()
     assert (table.memory_margin.dropna() > 1.5).all()
-
-
-def test_the_published_table_is_of_these_rules():
-    command = [sys.executable, "benchmarks/allowances.py", "docs/results/digits"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert "| `train` | 6 |" in done.stdout
-    documented = (ROOT / "docs" / "cluster.md").read_text()
-    assert done.stdout in documented, f"docs/cluster.md has another table than: {' '.join(command[1:])}\n{done.stdout}"
 
 
 def test_what_ran_is_compared_with_what_was_asked():

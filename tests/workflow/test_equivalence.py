@@ -370,16 +370,6 @@ def test_settings_differ_in_the_engine_and_the_runs_name_alone():
     assert all(config == configs[0] for config in configs)
 
 
-def test_networks_and_training_are_the_default_runs():
-    ours, default = equivalence.merged(CONFIG, "exact"), equivalence.read_config(ROOT / "config" / "config.yaml")
-    assert {key for key in default if ours[key] != default[key]} == {
-        *("run", "protocols", "seeds", "slow_points", "backtrack", "regularise", "claims", "engine"),
-    }
-    assert ours["engine"] == default["engine"] | {"float32_library": "mkl"}  # whatever the processor
-    kept = {key: value for key, value in default["regularise"].items() if key != "modes"}
-    assert {key: ours["regularise"][key] for key in kept} == kept
-
-
 def test_the_workflow_is_asked_for_the_tables_alone(tmp_path, monkeypatch):
     calls = []
 

@@ -76,7 +76,7 @@ class Block:
                     "task": DEFAULT["task"],
                     "network": DEFAULT["network"] | {"units": 8},
                     "train": DEFAULT["train"] | settings,
-                    "engine": DEFAULT["engine"] | {"device": "cpu"},
+                    "engine": DEFAULT["engine"] | {"device": "cpu", "shared_frames": None},
                     "protocol_settings": {"vocu": DEFAULT["protocol_settings"]["vocu"]},
                 },
             }

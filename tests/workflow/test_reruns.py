@@ -35,7 +35,7 @@ backtrack: {protocols: [], start_steps: 2500}
 spectrum: {search_steps: 2500}
 regularise: {protocols: [], search_steps: 2500}
 claims: {search_steps: 2500}
-engine: {device: cpu}
+engine: {device: cpu, shared_frames: null}
 """
 TINY = ("--workflow-profile", "profiles/default", "--configfile", "tiny.yaml", "--cores", "1")
 RESULTS = Path("results", "tiny")

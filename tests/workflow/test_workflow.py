@@ -441,7 +441,7 @@ def test_what_is_done_is_not_done_again(finished, edited):
     """Neither after a move, nor after a touch, nor for the same values written elsewhere in another order."""
     for module in (finished / "workflow").rglob("*.py"):
         module.touch()
-    edited("config/more.yaml", "train: {log_every: 25, batch: 32}\nslow_points: {noise_steps: 14}\nthreads: 1\n")
+    edited("config/more.yaml", "train: {log_every: 25, batch: 64}\nslow_points: {noise_steps: 14}\nthreads: 1\n")
     assert plan(finished, *SMOKE, "config/more.yaml").jobs == {}
 
 

@@ -35,11 +35,12 @@ RUN = $(shell $(VENV)/bin/python -c 'import sys, yaml; print([c["run"] for c in 
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make reproduce   set up, run the whole workflow, write the report, print the claims"
+	@echo "make reproduce   set up, run the whole workflow up to its report, print the claims"
 	@echo "                   CORES=2                    processor cores to use (default: all)"
 	@echo "                   CONFIG=config/smoke.yaml   settings that override config/config.yaml"
 	@echo "                   PROFILE=slurm              submit to a cluster; docs/cluster.md"
 	@echo "                   ARGS='--forcerun figure'   any further flag or target of snakemake; of a part, no report"
+	@echo "                   SNAKEMAKE_REPORT=1         Snakemake's own report of rules, code and times beside it"
 	@echo "make verify      whether a finished run is whole and as it was written; CONFIG= as for reproduce, or RUN=name"
 	@echo "make smoke       the same workflow in about a minute, on tiny settings"
 	@echo "make check       lint and the quick tests, under a minute"
@@ -70,15 +71,15 @@ $(VENV)/.installed-slurm: requirements-slurm.lock $(VENV)/.installed
 	$(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --requirement $<
 	@touch $@
 
-# Where all of a run was made, not a part or a plan of it, Snakemake leaves the run's settings in a note. Report and
-# verdicts are then made, of that very run, whatever flags its settings came by.
+# Where all of a run was made, not a part or a plan of it, Snakemake leaves the run's settings in a note. Verdicts
+# are then printed, of that very run, whatever flags its settings came by, and Snakemake's own report is made if wanted.
 reproduce: setup
 	@export MEMRNN_NOTE=$$(mktemp); trap 'rm -f "$$MEMRNN_NOTE"' EXIT; \
 	call() { echo "$$*"; "$$@"; }; \
 	call $(SNAKEMAKE) $(if $(ON_CLUSTER),,--cores $(CORES)) $(ARGS); \
 	if [ -s "$$MEMRNN_NOTE" ]; then \
 	    results=results/$$($(VENV)/bin/python -c 'import json, sys; print(json.load(sys.stdin)["run"])' < "$$MEMRNN_NOTE"); \
-	    call $(SNAKEMAKE) --configfile "$$MEMRNN_NOTE" --report "$$results/report.html"; \
+	    $(if $(SNAKEMAKE_REPORT),call $(SNAKEMAKE) --configfile "$$MEMRNN_NOTE" --report "$$results/snakemake_report.html";) \
 	    $(VENV)/bin/python -m memrnn.analysis.claims "$$results"; \
 	fi
 

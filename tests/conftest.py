@@ -179,7 +179,7 @@ def digits() -> "ImageSet":
 
 @pytest.fixture(scope="session")
 def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone in which the smoke configuration has run from end to end, report included; not to be changed.
+    """A clone in which the smoke configuration has run from end to end, reports included; not to be changed.
 
     One for all test processes: the first makes it, the others wait. The file `done` in it is written last,
     `stdout.txt` holds what the run printed.
@@ -199,6 +199,6 @@ def _run_smoke(clone: Path) -> None:
     done = snakemake(clone, "--cores", "2", "--configfile", "config/smoke.yaml", timeout=1800)
     assert done.returncode == 0, done.stdout
     (clone / "stdout.txt").write_text(done.stdout)
-    done = snakemake(clone, "--configfile", "config/smoke.yaml", "--report", "results/smoke/report.html")
+    done = snakemake(clone, "--configfile", "config/smoke.yaml", "--report", "results/smoke/snakemake_report.html")
     assert done.returncode == 0, done.stdout
     (clone / "done").touch()

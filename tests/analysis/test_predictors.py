@@ -1,6 +1,5 @@
 """Censored regression against other implementations; predictions and comparisons where the answer is known."""
 
-import json
 import runpy
 import sys
 from pathlib import Path
@@ -14,14 +13,12 @@ from scipy import optimize, stats
 
 from memrnn.analysis.correlate import PREDICTORS, TARGETS, correlate, panels
 from memrnn.analysis.predictors import (
-    ERRORS,
     compare,
     network_errors,
-    numbers,
     predict,
     tobit,
 )
-from memrnn.core.files import load_json, load_table, save_table
+from memrnn.core.files import load_table, save_table
 from memrnn.core.stats import bootstrap, bootstrap_mean, mean_interval, pooled_rho, rank_correlation
 from memrnn.core.streams import stream
 from memrnn.core.tables import TABLES, columns_of
@@ -516,7 +513,7 @@ class TestCompare:
     def test_one_network_has_ranks_without_intervals_and_predicts_nothing(self):
         table = compared(tables(seeds=1, curricula=("vocu",)))
         bounds = [name for name in ESTIMATES if name.endswith(("_low", "_high")) or name in ("low", "high")]
-        assert table[[*bounds, *ERRORS]].isna().all(axis=None)
+        assert table[[*bounds, "error", "gain", "noise_gain"]].isna().all(axis=None)
         assert table.loc[table.predictor.isin(PREDICTORS), ["rho", "within_rho"]].notna().all(axis=None)
         assert (table.resamples == 0).all() and (table.left_out == 0).all()
 
@@ -545,18 +542,6 @@ class TestCompare:
             pd.testing.assert_frame_equal(back, table, rtol=1e-7, check_dtype=name == "predictions")
 
 
-def test_numbers_are_the_pooled_rows_of_the_lifetime():
-    made = tables(learned=lambda curriculum, seed: curriculum == "vocu")
-    table = compared(made)
-    found = numbers(table, STEPS)
-    assert found["search_steps"] == STEPS
-    assert [entry["predictor"] for entry in found["rows"]] == [name for name, _ in MODELS]
-    entry, known = found["rows"][2], row(table, "speed", steps=STEPS)
-    assert [entry["rho"], entry["gain_low"], entry["points"]] == pytest.approx([known.rho, known.gain_low, 18])
-    assert found["rows"][-1]["rho"] is None
-    assert "NaN" not in json.dumps(numbers(compared(tables(learned=lambda *network: False)), STEPS))
-
-
 class Params(dict):
     """Values by name, as Snakemake hands them on."""
 
@@ -573,9 +558,7 @@ def test_script(tmp_path, monkeypatch):
         save_table(paths[name], filled(name, table), name)
     job = SimpleNamespace(
         input={name: paths[name] for name in names},
-        output=SimpleNamespace(
-            predictors=paths["predictors"], predictions=paths["predictions"], numbers=str(tmp_path / "predictors.json")
-        ),
+        output=SimpleNamespace(predictors=paths["predictors"], predictions=paths["predictions"]),
         params=Params(correlate=BOOTSTRAP | {"learned_level": 0.5}, search_steps=STEPS, delays=DELAYS),
         log=[str(tmp_path / "predictors.log")],
     )
@@ -583,7 +566,6 @@ def test_script(tmp_path, monkeypatch):
     table = load_table(paths["predictors"], "predictors")
     pd.testing.assert_frame_equal(table, compared(made), rtol=1e-6, atol=1e-7, check_dtype=False)
     assert len(load_table(paths["predictions"], "predictions")) == 36 * 2 * len(MODELS)
-    assert load_json(tmp_path / "predictors.json")["search_steps"] == STEPS
     assert (
         "gru all, time_constant + drift + diffusion at 3000 search steps" in (tmp_path / "predictors.log").read_text()
     )

@@ -337,7 +337,7 @@ def smoke_jobs() -> pd.DataFrame:
 
 def test_every_job_is_bounded_and_put_together_with_others_or_local(smoke_jobs):
     first, second = (smoke_jobs[smoke_jobs.attempt == attempt].reset_index() for attempt in (1, 2))
-    assert set(first.rule[first.local]) == {"dataset", "provenance"}
+    assert set(first.rule[first.local]) == {"dataset", "provenance", "report"}
     on_cluster = first[~first.local]
     assert set(on_cluster.rule[on_cluster.group.isna()]) == set()
     for allowance, least in {"runtime": 10, "mem_mb": 1000}.items():

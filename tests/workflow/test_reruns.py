@@ -15,8 +15,6 @@ import pytest
 from conftest import copy_workflow, snakemake, wait_for
 from test_faults import mounted
 
-from memrnn.core.files import save_json
-
 # One small network, trained for some seconds so that there is a moment to kill it in, and searched as long.
 CONFIG = """\
 run: tiny
@@ -155,17 +153,6 @@ def test_a_table_cut_between_two_rows_is_refused_and_then_made_again(undisturbed
     assert done.returncode == 0, done.stdout
     assert {name: results(clone)[name] for name in results(undisturbed)} == results(undisturbed)
     assert (clone / joined).read_text() == whole
-
-
-def test_damaged_numbers_of_an_earlier_run_are_named_before_any_job(undisturbed, tmp_path):
-    clone = clone_at(tmp_path / "clone")
-    save_json(clone / RESULTS / "tables/numbers.json", {"verdicts": {"C1": "mixed"}})
-    path = clone / RESULTS / "tables/numbers.json"
-    path.write_bytes(path.read_bytes()[:-9])
-    done = snakemake(clone, "--dry-run", *TINY, TABLE)
-    assert done.returncode == 1
-    assert f"{RESULTS}/tables/numbers.json: expected a JSON file, found JSONDecodeError" in done.stdout
-    assert "Traceback" not in done.stdout
 
 
 def test_a_results_folder_that_may_not_be_written_to_is_named(tmp_path):

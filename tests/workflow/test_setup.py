@@ -279,16 +279,18 @@ def tools(folder: Path, note: str) -> None:
         (["smoke"], "--configfile config/smoke.yaml --workflow-profile profiles/default --cores 3"),
     ],
 )
-def test_make_reports_the_run_that_snakemake_made(clone: Path, arguments: list[str], call: str) -> None:
+@pytest.mark.parametrize("wanted", [False, True])
+def test_make_reports_the_run_that_snakemake_made(clone: Path, arguments: list[str], call: str, wanted: bool) -> None:
     settings = '{"run": "other", "seeds": [1]}'
     tools(clone, settings)
-    done = run("make", *arguments, "CORES=3", cwd=clone)
+    done = run("make", *arguments, "CORES=3", *["SNAKEMAKE_REPORT=1"] * wanted, cwd=clone)
     assert done.returncode == 0, done.stderr
-    workflow, report, claims = done.stdout.splitlines()
+    workflow, *report, claims = done.stdout.splitlines()
     assert workflow == f".venv/bin/snakemake {call}"
-    assert report.endswith(" --report results/other/report.html")
     assert claims == "python -m memrnn.analysis.claims results/other"
-    assert done.stderr.strip() == settings  # those of the report
+    assert len(report) == wanted
+    assert all(line.endswith(" --report results/other/snakemake_report.html") for line in report)
+    assert done.stderr.strip() == (settings if wanted else "")  # those of the report
 
 
 def test_make_reports_nothing_where_a_part_or_a_plan_was_made(clone: Path) -> None:
@@ -301,7 +303,8 @@ def test_make_reports_nothing_where_a_part_or_a_plan_was_made(clone: Path) -> No
 
 def test_make_submits_to_a_cluster_as_the_profile_says() -> None:
     """With --cores, this machine's processors would be those of all jobs together."""
-    done = run("make", "--dry-run", "--always-make", "reproduce", "PROFILE=slurm", f"VENV={sys.prefix}")
+    wanted = ("reproduce", "PROFILE=slurm", "SNAKEMAKE_REPORT=1", f"VENV={sys.prefix}")
+    done = run("make", "--dry-run", "--always-make", *wanted)
     assert done.returncode == 0, done.stderr
     pattern = re.compile("slurm.lock|bin/snakemake")
     install, workflow, report = filter(pattern.search, done.stdout.splitlines())

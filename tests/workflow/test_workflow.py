@@ -330,7 +330,7 @@ def test_provenance_is_complete(results):
     assert set(found["versions"]) >= {"python", "torch", "numpy", "snakemake"}
     logs = [path.relative_to(results / "logs").parts[0].removesuffix(".log") for path in results.glob("logs/**/*.log")]
     jobs = {rule: took["jobs"] for rule, took in found["rules"].items()}
-    assert jobs == {rule: count for rule, count in Counter(logs).items() if rule != "provenance"}
+    assert jobs == {rule: count for rule, count in Counter(logs).items() if rule not in ALWAYS}
     assert jobs["train"] == len(CELLS) * len(PROTOCOLS)
     assert all(took["seconds"] > 0 for took in found["rules"].values())
     assert found["rules"]["train"]["cpu_seconds"] > 1
@@ -346,6 +346,7 @@ def test_the_run_ends_with_the_claims_and_where_the_figures_lie(smoke_run):
     assert [line.split()[0] for line in tail.splitlines() if re.match(r"C\d\S* ", line)] == list(CLAIMS)
     assert re.search(r"^figures +results/smoke/figures$", tail, re.MULTILINE)
     assert re.search(r"^tables +results/smoke/tables$", tail, re.MULTILINE)
+    assert re.search(r"^report +results/smoke/report.html$", tail, re.MULTILINE)
 
 
 def test_every_rule_has_left_its_log(results):
@@ -434,7 +435,7 @@ def test_a_run_that_is_all_made_is_noted_for_the_report(finished, tmp_path, monk
 
 
 SUMMARIES = {"correlate", "predictors", "formation", "claims"}
-ALWAYS = {"provenance", "all"}  # where anything was done
+ALWAYS = {"provenance", "report", "all"}  # where anything was done
 
 
 def test_what_is_done_is_not_done_again(finished, edited):
@@ -468,7 +469,7 @@ def test_another_strength_trains_on_again_but_never_trains(finished, edited):
 def test_another_palette_draws_again_and_nothing_else(finished, edited):
     edited("config/more.yaml", "figures: {palette: deep}\n")
     found = plan(finished, *SMOKE, "config/more.yaml")
-    assert found.jobs == {"figure": len(figures.FIGURES), "provenance": 1, "all": 1}
+    assert found.jobs == {"figure": len(figures.FIGURES), "provenance": 1, "report": 1, "all": 1}
 
 
 def test_nobody_need_be_followed_back(finished, edited):
@@ -525,7 +526,7 @@ def test_another_caption_draws_its_figure_again(finished, edited):
         append="\n\n_before = draw\n\n\ndef draw(*args):\n    return _before(*args)\n",
     )
     found = plan(finished, *SMOKE)
-    assert found.jobs == {"figure": 1, "provenance": 1, "all": 1}
+    assert found.jobs == {"figure": 1, "provenance": 1, "report": 1, "all": 1}
     assert "Figure task" in found.messages
 
 
@@ -562,7 +563,7 @@ def test_single_targets_do_what_they_lack(finished):
     [
         # Regularisation starts from the points of the trained networks, so it lies between the two uses of the rule.
         (["slow_points"], "slow_points_block", {"slow_points_block": 6, "regularise_block": 2, "slow_points": 1}),
-        ([], "figure", {"figure": len(FIGURES), "provenance": 1, "all": 1}),
+        ([], "figure", {"figure": len(FIGURES), "provenance": 1, "report": 1, "all": 1}),
     ],
 )
 def test_a_rule_can_be_forced(finished, target, rule, expected):
@@ -628,6 +629,7 @@ def test_one_core_gives_the_same_bytes_as_two(smoke_run, tmp_path):
         *("regularise", "extrapolate", "tables"),
     }
     assert {path.stem for path in made if path.parts[0] == "tables"} == contract.TABLES.keys() - {"trial"}
+    assert not (results / "report.html").exists()
     for name in ("manifest.csv", "provenance.json"):  # a part made anew has none
         assert not (results / name).exists()
         for file in (name, f"{name}.sha256"):
@@ -645,7 +647,7 @@ def test_no_record_outlives_a_part_that_was_made_anew(smoke_run, tmp_path):
     assert (results / "provenance.json").exists()
     done = snakemake(clone, "--cores", "1", "results/smoke/tables/correlation.csv", *SMOKE, "more.yaml")
     assert done.returncode == 0 and "so the run's record was removed" in done.stdout, done.stdout
-    assert not list(results.glob("provenance.json*")) and not list(results.glob("manifest.csv*"))
+    assert not [path for name in ("provenance.json*", "manifest.csv*", "report.html") for path in results.glob(name)]
     # Times alone see no other setting; the record tells what was made with which.
     done = snakemake(clone, "--cores", "1", "--rerun-triggers", "mtime", "--configfile", *SMOKE[1:])
     assert done.returncode == 0, done.stdout

@@ -10,11 +10,10 @@ rule claims:
     output:
         claims=report(
             f"{RESULTS}/tables/claims.csv",
-            caption="../report/claims_table.rst",
             category="Claims",
             labels={"table": "claims"},
         ),
-        numbers=str(NUMBERS),
+        numbers=f"{RESULTS}/tables/numbers.json",
     log:
         f"{RESULTS}/logs/claims.log",
     benchmark:

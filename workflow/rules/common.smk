@@ -19,11 +19,8 @@ from snakemake.common.configfile import load_configfile
 from snakemake.utils import update_config
 
 from memrnn import figures
-from memrnn.core import tables
-from memrnn.core.files import load_json
 from memrnn.data import sources
 from memrnn.data.downloads import COLLECTIONS
-from memrnn.models.cells import TITLES
 from memrnn.run import config as configuration
 from memrnn.run import digests, planning
 from memrnn.run.stages import BLOCKWISE, JOINED, STAGES, TRAINERS
@@ -66,19 +63,10 @@ ENSEMBLES = planning.ensembles(config)
 MAX_DELAY = config["task"]["steps"]
 CLASSES = len(sources.class_names(config["dataset"]))
 JOBS = {name: stage.jobs(config) for name, stage in STAGES.items()}  # wildcards of each
-NUMBERS = Path(RESULTS, "tables", "numbers.json")
-PREDICTOR_NUMBERS = Path(RESULTS, "tables", "predictors.json")
 PROVENANCE = Path(RESULTS, "provenance.json")
-SETTINGS = dict(config)  # as validated; what follows adds to `config` for the report alone
-config["left_out"] = sources.left_out(config["dataset"])
-config["titles"] = TITLES
-config["columns"] = {name: tables.caption(name) for name in tables.TABLES}
-for name, path in {"numbers": NUMBERS, "predictors": PREDICTOR_NUMBERS, "provenance": PROVENANCE}.items():
-    if path.is_file():
-        try:
-            config[name] = load_json(path)  # the captions and the report's first page state them
-        except ValueError as error:
-            raise WorkflowError(error)
+DEFAULTS = load_configfile(ROOT / "config" / "config.yaml")
+planning.put_in_order(DEFAULTS)
+SETTINGS = dict(config)  # as validated; what follows adds to `config` for Snakemake's own report alone
 config["captions"] = {path.stem: path.read_text(encoding="utf-8") for path in Path(RESULTS, "figures").glob("*.txt")}
 
 

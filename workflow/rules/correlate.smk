@@ -8,13 +8,11 @@ rule correlate:
     output:
         scores=report(
             f"{RESULTS}/tables/scores.csv",
-            caption="../report/scores_table.rst",
             category="Tables",
             labels={"table": "scores"},
         ),
         correlation=report(
             f"{RESULTS}/tables/correlation.csv",
-            caption="../report/correlation_table.rst",
             category="Tables",
             labels={"table": "correlation"},
         ),

@@ -6,13 +6,11 @@ rule formation:
     output:
         formation=report(
             f"{RESULTS}/tables/formation.csv",
-            caption="../report/formation_table.rst",
             category="Tables",
             labels={"table": "formation"},
         ),
         confusion_test=report(
             f"{RESULTS}/tables/confusion_test.csv",
-            caption="../report/confusion_test_table.rst",
             category="Tables",
             labels={"table": "confusion_test"},
         ),

@@ -7,17 +7,14 @@ rule predictors:
     output:
         predictors=report(
             f"{RESULTS}/tables/predictors.csv",
-            caption="../report/predictors_table.rst",
             category="Tables",
             labels={"table": "predictors"},
         ),
         predictions=report(
             f"{RESULTS}/tables/predictions.csv",
-            caption="../report/predictions_table.rst",
             category="Tables",
             labels={"table": "predictions"},
         ),
-        numbers=str(PREDICTOR_NUMBERS),
     log:
         f"{RESULTS}/logs/predictors.log",
     benchmark:

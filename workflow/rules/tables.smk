@@ -4,7 +4,6 @@ rule tables:
     output:
         table=report(
             f"{RESULTS}/tables/{{table}}.csv",
-            caption="../report/tables.rst",
             category="Tables",
             labels={"table": "{table}"},
         ),

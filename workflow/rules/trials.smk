@@ -5,7 +5,6 @@ rule trials:
     output:
         table=report(
             f"{RESULTS}/tables/trial.csv",
-            caption="../report/trial_table.rst",
             category="Tables",
             labels={"table": "one trial"},
         ),

@@ -1,8 +1,8 @@
 """Predictors of memory compared on the same networks, and lifetimes of networks predicted from the others."""
 
 from memrnn.analysis.correlate import panels
-from memrnn.analysis.predictors import compare, numbers, predict
-from memrnn.core.files import load_table, save_json, save_table
+from memrnn.analysis.predictors import compare, predict
+from memrnn.core.files import load_table, save_table
 from memrnn.core.jobs import log_to
 
 log = log_to(snakemake.log[0], "predictors", snakemake.params)
@@ -16,7 +16,6 @@ save_table(snakemake.output.predictions, predictions, "predictions")
 bootstrap = {key: settings[key] for key in ("resamples", "confidence", "seed")}
 table = compare(found, predictions, search_steps=budget, **bootstrap)
 save_table(snakemake.output.predictors, table, "predictors")
-save_json(snakemake.output.numbers, numbers(table, budget))
 for row in table[table.target == "lifetime"].itertuples():
     log.info(
         "%s %s, %s at %d search steps: oriented rho with the lifetime %.2f [%.2f, %.2f]; left-out error %.3f, gain on "

@@ -39,7 +39,6 @@ Needs no torch.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -59,7 +58,6 @@ RIDGE = 1e-6  # see `tobit`
 NEWTON_STEPS, LEFT_TO_CLIMB = 200, 1e-10
 
 DIFFERENCES = ("over_speed", "over_nominal")  # of oriented rho, to the reference and to the null predictor
-ERRORS = ("error", "gain", "noise_gain")
 
 
 def _with_bounds(*names: str) -> list[str]:
@@ -345,20 +343,3 @@ def _error_row(
 
 def _cells(name: str, estimate: Sequence[float]) -> dict[str, float]:
     return dict(zip(_with_bounds(name), estimate[:3], strict=True))
-
-
-def numbers(table: pd.DataFrame, search_steps: int) -> dict[str, Any]:
-    """The rows of pooled protocols about the lifetime, for captions.
-
-    Args:
-        table: what `compare` returned.
-        search_steps: budget of the reference.
-    Returns:
-        JSON-able; what cannot be computed is None. search_steps; rows: [{cell, predictor, search_steps, rho, low, high,
-        error, gain, gain_low, gain_high, noise_gain..., networks, points, censored, at_chance, absorbing}].
-    """
-    rows = table[(table.curriculum == "all") & (table.target == "lifetime")]
-    columns = ["cell", "predictor", "search_steps", "rho", "low", "high", *_with_bounds(*ERRORS)]
-    columns += ["networks", "points", "censored", "at_chance", "absorbing"]
-    text = rows[columns].to_json(orient="records", double_precision=15)
-    return {"search_steps": search_steps, "rows": json.loads(text)}

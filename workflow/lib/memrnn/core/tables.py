@@ -549,20 +549,6 @@ statistic cannot be computed.
 """
 
 
-def caption(name: str) -> str:
-    """What a table's rows and columns are, as reStructuredText for the report."""
-
-    def plain(text: str) -> str:
-        return text.replace("`", "``").replace("|", "\\|")
-
-    table = TABLES[name]
-    lines = [f"One row per {plain(table.row)}.", ""]
-    for column, about in table.columns.items():
-        unit = f" ({about.unit})" if about.unit else ""
-        lines.append(f"* ``{column}``{unit}: {plain(about.meaning)}")
-    return "\n".join([*lines, ""])
-
-
 def document() -> str:
     """docs/tables.md: every table with its key and its columns."""
     lines = [HEAD]

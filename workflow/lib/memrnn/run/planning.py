@@ -87,7 +87,7 @@ def written(path: str | Path) -> int | None:
 
 def forget_record(results: str | Path) -> bool:
     """Remove what a run's folder says of the run as a whole; whether there was anything."""
-    paths = [Path(results, name) for name in ("provenance.json", "manifest.csv")]
+    paths = [Path(results, name) for name in ("provenance.json", "manifest.csv", "report.html")]
     found = [path for each in paths for path in (each, seal_of(each)) if path.exists()]
     for path in found:
         path.unlink()

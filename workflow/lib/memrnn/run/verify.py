@@ -2,7 +2,7 @@
 
     python -m memrnn.run.verify results/digits
 
-A run ends with `manifest.csv`: path, size and SHA-256 of every file it made. Logs, benchmarks and the report are not in
+A run ends with `manifest.csv`: path, size and SHA-256 of every file it made. Logs, benchmarks and reports are not in
 it: they differ from run to run, and no result depends on them.
 """
 
@@ -33,7 +33,7 @@ MANIFEST_TABLE = Table(
         "sha256": text("SHA-256 of the content, in hexadecimal digits"),
     },
 )
-NOT_LISTED = ("logs", "benchmarks", "report.html", MANIFEST)  # first parts of paths
+NOT_LISTED = ("logs", "benchmarks", "report.html", "snakemake_report.html", MANIFEST)  # first parts of paths
 PROVENANCE = (
     *("config", "made_with", "config_hash", "commit", "clean", "versions", "machine", "threads", "devices"),
     *("started", "ended", "rules"),

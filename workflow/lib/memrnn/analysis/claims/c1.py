@@ -10,6 +10,7 @@ from memrnn.analysis.claims.estimates import MEASURES, Evidence, by_protocol, pr
 from memrnn.analysis.claims.verdict import decide, described, primary
 from memrnn.core.stats import spread_interval
 
+TITLE = "Protocols that learn the task equally well differ at longer delays"
 STATEMENT = (
     "Networks trained by different protocols solve the nominal task about equally well, and differ substantially "
     "when they must hold the memory for longer."
@@ -17,6 +18,12 @@ STATEMENT = (
 PAIR = "decu - vocu"
 PREMISE, EQUAL = 0.90, 0.05  # confidence of the interval that must lie within this of 0: nominal accuracies are equal
 SMALLEST = 0.03  # difference in M of interest
+JUDGED = (
+    f"Supported if the interval of the difference excludes 0. Contradicted if it lies within ±{SMALLEST}. Judged only "
+    f"if the {PREMISE:.0%} interval of the difference in nominal accuracy lies within ±{EQUAL}."
+)
+UNJUDGED = "the protocols do not learn the task equally well"
+FIGURES = ("extrapolation",)
 
 
 def rule(low: float, high: float) -> str:

@@ -6,15 +6,19 @@ import numpy as np
 import pandas as pd
 
 from memrnn.analysis.claims.estimates import Evidence, by_cell, by_protocol
-from memrnn.analysis.claims.verdict import decide, described, primary
+from memrnn.analysis.claims.verdict import LEAST, decide, described, primary
 from memrnn.core.stats import median
 
+TITLE = "Each memory has a slow point"
 STATEMENT = (
     "Each memory has a slow point: the point that the search finds is read out as its class, and a state there would "
     "take far longer than any trial to get to another class's point."
 )
 MAJORITY = 0.8  # share of classes
 SLOW = 10  # times T_max that the way to the nearest other class's point takes at the point's speed
+JUDGED = f"Supported if the interval of the share lies above {MAJORITY}. Contradicted if it lies below."
+UNJUDGED = f"fewer than {LEAST} seeds"
+FIGURES = ("states", "kinds")
 
 OTHER_STARTS = {"untrained": "in untrained networks", "trial_states": "from states of single trials"}
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import pandas as pd
 
 from memrnn.analysis.claims.estimates import MEASURES, Evidence
-from memrnn.analysis.claims.verdict import decide, described, primary
+from memrnn.analysis.claims.verdict import LEAST, decide, described, primary
 
+TITLE = "The slower its point, the longer a class is remembered"
 STATEMENT = "Over classes, the slower a memory's slow point, the better it is held beyond the delays of training."
 SMALLEST = 0.2  # rho of interest
+JUDGED = f"Supported if the interval of rho lies below 0. Contradicted if it lies above −{SMALLEST}."
+UNJUDGED = f"fewer than {LEAST} seeds"
+FIGURES = ("correlation", "budget")
 
 
 def rule(low: float, high: float) -> str:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import pandas as pd
 
-from memrnn.analysis.claims.c3a import rule
+from memrnn.analysis.claims.c3a import JUDGED, UNJUDGED, rule
 from memrnn.analysis.claims.estimates import MEASURES, Evidence
 from memrnn.analysis.claims.verdict import described, primary
 
+__all__ = ["FIGURES", "JUDGED", "STATEMENT", "TITLE", "UNJUDGED", "rows", "rule"]
+
+TITLE = "The slower its points, the longer a network remembers"
 STATEMENT = "Between networks, the slower the slow points, the better memories are held beyond the delays of training."
+FIGURES = ("correlation",)
 
 
 def rows(evidence: Evidence) -> list[pd.DataFrame]:

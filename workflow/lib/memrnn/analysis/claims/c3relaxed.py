@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import pandas as pd
 
-from memrnn.analysis.claims.c3a import of_classes, rule
+from memrnn.analysis.claims.c3a import JUDGED, UNJUDGED, of_classes, rule
 from memrnn.analysis.claims.estimates import Evidence, by_protocol
 from memrnn.analysis.claims.verdict import described
 
-__all__ = ["STATEMENT", "rows", "rule"]
+__all__ = ["FIGURES", "JUDGED", "STATEMENT", "TITLE", "UNJUDGED", "rows", "rule"]
 
+TITLE = "The slower the memory itself, not its slow point, the longer it lasts (ours)"
 STATEMENT = (
     "Over classes, the slower the network is after 2 T_max noise-free steps from a memory's centroid, the better the "
     "memory is held beyond the delays of training. (Ours, not the paper's.)"
 )
+FIGURES = ("predictors",)
 
 
 def rows(evidence: Evidence) -> list[pd.DataFrame]:

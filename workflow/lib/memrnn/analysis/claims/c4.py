@@ -7,10 +7,13 @@ import pandas as pd
 from memrnn.analysis.claims.estimates import Evidence
 from memrnn.analysis.claims.verdict import described
 
+TITLE = "A new class splits off from the one it is confused with"
 STATEMENT = (
     "Followed back through training, the slow points show how they form and why protocols differ. (Exploratory: "
     "described, not judged.)"
 )
+JUDGED = "Nothing supports or contradicts it: the claim is exploratory, and its numbers are described."
+FIGURES = ("formation", "backtrack")
 DESCRIBED = {
     "parent_excess": "confusion with the parent, above the expected",
     "p": "p of the confusion with the parent, by permutation",

@@ -7,10 +7,17 @@ import pandas as pd
 from memrnn.analysis.claims.estimates import MEASURES, Evidence
 from memrnn.analysis.claims.verdict import decide, described, primary
 
+TITLE = "Slowing the points makes memories last longer"
 STATEMENT = "A regulariser that lowers the speed at those points improves the robustness of the memory."
 MODE = "slow_points"
 SMALLEST = 0.02  # gain in M of interest
 CEILING = 0.03  # a control whose M is within this of the nominal accuracy has nothing to gain
+JUDGED = (
+    f"Supported if the interval of the gain lies above 0. Contradicted if it lies below {SMALLEST}. Judged only if M "
+    f"of the control is more than {CEILING} below its nominal accuracy."
+)
+UNJUDGED = "the control has nothing to gain"
+FIGURES = ("regularisation",)
 
 
 def rule(low: float, high: float) -> str:

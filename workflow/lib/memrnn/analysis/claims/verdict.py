@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,6 +46,21 @@ def primary(
         for low, high, judged in zip(frame.low, frame.high, may.fillna(False), strict=True)
     ]
     return described(frame, measure).assign(primary=True, verdict=verdicts)
+
+
+def why_not(row: Mapping[str, Any], otherwise: str) -> str:
+    """Why a row of a primary measure is not judged, in words.
+
+    Args:
+        row: of the table of claims.
+        otherwise: the reason of the claim, where there are networks and an interval.
+    """
+    if pd.isna(row["panel"]):
+        return "the run has no such networks"
+    if row["networks"] < LEAST:
+        none = not row["networks"] and row["left_out"]
+        return "no network learned the task" if none else f"fewer than {LEAST} networks"
+    return "no interval" if pd.isna(row["low"]) or pd.isna(row["high"]) else otherwise
 
 
 def described(frame: pd.DataFrame, measure: str) -> pd.DataFrame:

@@ -42,7 +42,7 @@ help:
 	@echo "                   ARGS='--forcerun figure'   any further flag or target of snakemake; of a part, no report"
 	@echo "                   SNAKEMAKE_REPORT=1         Snakemake's own report of rules, code and times beside it"
 	@echo "make verify      whether a finished run is whole and as it was written; CONFIG= as for reproduce, or RUN=name"
-	@echo "make smoke       the same workflow in about a minute, on tiny settings"
+	@echo "make smoke       the same workflow in some minutes, on tiny settings"
 	@echo "make check       lint and the quick tests, under a minute"
 	@echo "make test        set up, run lint and the tests; ARGS='-k train' goes to pytest"
 	@echo "make test-cluster"

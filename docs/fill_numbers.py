@@ -12,62 +12,142 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "workflow" / "lib"))
+from memrnn.analysis.claims import CLAIMS  # noqa: E402  the library is used from where it lies
+from memrnn.analysis.claims.verdict import count  # noqa: E402
+
 RESULTS = ROOT / "docs" / "results"
 BLOCK = re.compile(r"(<!-- number: ([\w-]+) -->).*?(<!-- end -->)", re.DOTALL)
 
-# Of each claim: in plain words; the measure and the panel of each cell that the README shows.
-CLAIMS = {
-    "C1": ("**C1** Protocols that learn the task equally well differ at longer delays: gain in score, DeCu over VoCu",
-           "extrapolation score, difference", "decu - vocu"),
-    "C2": ("**C2** Every memory has a slow point: share of classes read out at theirs, VoCu",
-           "share of classes read out at their slow point", "vocu"),
-    "C3": ("**C3** The slower the point, the longer the memory: rank correlation, protocols pooled",
-           "Spearman's rho of log speed and extrapolation score", "all"),
-    "C4": ("**C4** A new class splits off from the one it is confused with: confusion above chance, VoCu",
-           "confusion with the parent, above the expected", "vocu"),
-    "C5": ("**C5** Slowing the points makes memories last: gain in score over control, VoCu",
-           "extrapolation score, difference to control", "vocu slow_points"),
-}  # fmt: skip
 CELLS = {"gru": "GRU", "lstm": "LSTM"}
+PROTOCOLS = {"vocu": "VoCu", "decu": "DeCu"}
 
 
 def table(run: str, name: str) -> pd.DataFrame:
-    """A published table of a run."""
-    return pd.read_csv(RESULTS / run / "tables" / f"{name}.csv")
+    """A published table of a run; large ones are packed."""
+    path = RESULTS / run / "tables" / f"{name}.csv"
+    return pd.read_csv(path if path.exists() else path.with_suffix(".csv.gz"))
 
 
-def effect(claims: pd.DataFrame, claim: str, cell: str, interval: bool) -> str:
-    """Value of a claim's measure in one cell, as `GRU 0.07 (0.01, 0.13)`."""
-    _, measure, panel = CLAIMS[claim]
-    rows = claims[(claims.claim == claim) & (claims.measure == measure) & (claims.panel == f"{cell} {panel}")]
-    if len(rows) != 1:
-        raise ValueError(f"claims: found {len(rows)} rows of {claim}, {measure}, {cell} {panel}; expected one")
-    row = rows.iloc[0]
-    value = f"{CELLS[cell]} {row.value:.2f}"
-    return f"{value} ({row.low:.2f}, {row.high:.2f})" if interval else value
+def effects(rows: pd.DataFrame, cell: str) -> str:
+    """A claim's primary measure in one cell, a line for each panel, as `VoCu 0.07 (0.01, 0.13)`."""
+    lines = []
+    for row in rows[rows.primary & rows.panel.str.startswith(f"{cell} ")].itertuples():
+        protocol = PROTOCOLS.get(row.panel.split()[1]) if " - " not in row.panel else None
+        interval = "no interval" if np.isnan(row.low) else f"{row.low:.2f}, {row.high:.2f}"
+        lines.append(f"{f'{protocol} ' if protocol else ''}{row.value:.2f} ({interval})")
+    return "<br>".join(lines)
 
 
-def claims() -> str:
-    """The README's table of claims: digits with intervals and verdict, MNIST not yet, CIFAR-10 without intervals."""
-    digits, cifar10 = table("digits", "claims"), table("cifar10_jpeg/full_noise", "claims")
-    lines = ["| claim | digits | MNIST | CIFAR-10, pilot |", "|---|---|---|---|"]
-    for claim, (text, *_) in CLAIMS.items():
-        verdict = digits[digits.claim == claim].verdict.iloc[0]
-        found = "<br>".join([*(effect(digits, claim, cell, True) for cell in CELLS), f"**{verdict}**"])
-        pilot = "<br>".join(effect(cifar10, claim, cell, False) for cell in CELLS)
-        lines.append(f"| {text} | {found} | running | {pilot} |")
+def claims(run: str, measures: bool = True) -> str:
+    """A table of a run's claims: what is measured, effect and interval in each cell, and the verdict."""
+    lines = ["| claim | GRU | LSTM | verdict |", "|---|---|---|---|"]
+    for claim, rows in table(run, "claims").groupby("claim", sort=False):
+        found = [effects(rows, cell) for cell in CELLS]
+        measure = f"<br>*{rows[rows.primary].measure.iloc[0]}*" if measures and rows.primary.any() else ""
+        lines.append(" | ".join([f"| **{claim}** {CLAIMS[claim].TITLE}{measure}", *found, f"{count(rows)} |"]))
+    return block(lines)
+
+
+def block(lines: list[str]) -> str:
+    """Lines of a table, apart from what surrounds them."""
     return "\n" + "\n".join(lines) + "\n"
 
 
-def kept_rho(cell: str) -> str:
-    """Rank correlation of the noise-free and the noisy lifetime on digits, protocols pooled."""
-    rows = table("digits", "predictors").query(
-        "cell == @cell and curriculum == 'all' and target == 'lifetime' and predictor == 'relaxation_kept'"
+# ------------------------------------------------------------------------------------------------------- benchmarks
+
+# In the order of the columns.
+SETTINGS = (
+    "plain", "plain_onednn", "torch_nn", "torch_nn_onednn", "exact", "exact_onednn", "shared", "shared_onednn", "bf16",
+    "bf16_shared",
+)  # fmt: skip
+
+
+def measured(name: str) -> pd.DataFrame:
+    """A published table of a benchmark."""
+    return pd.read_csv(RESULTS / "engine" / f"{name}.csv")
+
+
+def milliseconds(name: str, keys: list[str]) -> str:
+    """Per step and network, a column for each setting; in brackets, how many times as fast as `plain`."""
+    rows = measured(name)
+    settings = [each for each in SETTINGS if each in set(rows.setting)]
+    titles = [*keys, *(f"`{each}`" for each in settings)]
+    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    for key, part in rows.groupby(keys, sort=False):
+        of = part.set_index("setting")
+        cells = [
+            "" if each not in of.index else f"{of.median_ms[each]:.1f}"
+            + ("" if each == "plain" else f" ({of.ratio[each]:.1f}x)")
+            for each in settings
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join([*(CELLS.get(each, str(each)) for each in key), *cells])} |")
+    return block(lines)
+
+
+def floors() -> str:
+    """What products and noise take by themselves, beside a whole update, in milliseconds."""
+    lines = ["| size | cell | setting | floor | update | of the floor |", "|---|---|---|---|---|---|"]
+    for row in measured("limits").itertuples():
+        times = [f"{row.floor_ms:.1f}", f"{row.update_ms:.1f}", f"{row.update_ms / row.floor_ms:.1f}x"]
+        lines.append(f"| {' | '.join([row.size, CELLS[row.cell], f'`{row.setting}`', *times])} |")
+    return block(lines)
+
+
+def equivalent(name: str) -> str:
+    """Pooled differences of every setting to the exact one, and their verdicts."""
+    lines = ["| setting | measure | difference (90 % interval) | margin | verdict |", "|---|---|---|---|---|"]
+    for row in measured(name).query("cell == 'all'").itertuples():
+        between = f"{row.difference:+.3f} ({row.low_90:+.3f} to {row.high_90:+.3f})"
+        measure = row.measure.replace("_", " ")
+        lines.append(f"| `{row.setting}` | {measure} | {between} | ±{row.margin:g} | {row.verdict} |")
+    return block(lines)
+
+
+def estimate(row: pd.Series, name: str = "rho") -> str:
+    """A rank correlation with its interval."""
+    low, high = ("low", "high") if name == "rho" else (name.replace("rho", end) for end in ("low", "high"))
+    return f"{row[name]:.2f} ({row[low]:.2f}, {row[high]:.2f})"
+
+
+def speeds(run: str) -> str:
+    """Rank correlations of speeds with M: of every budget of the search, and of every time without noise."""
+    rows = table(run, "correlation").query("curriculum == 'all' and target == 'memory_score'")
+    relaxed = table(run, "relaxed")
+    right = (relaxed.readout == relaxed.label).groupby([relaxed.cell, relaxed.time]).mean()
+    title = "over classes | within networks"
+    lines = [f"| speed | GRU, {title} | LSTM, {title} | read out right |", "|---|---|---|---|---|---|"]
+    for predictor, words in (("speed", "after {:,} steps of search"), ("relaxed_speed", "after {} noise-free steps")):
+        for steps, part in rows[rows.predictor == predictor].groupby("search_steps"):
+            cells = [
+                estimate(row, name) for _, row in part.sort_values("cell").iterrows() for name in ("rho", "within_rho")
+            ]
+            shares = f"{right['gru', steps]:.2f}, {right['lstm', steps]:.2f}" if predictor == "relaxed_speed" else ""
+            lines.append(f"| {words.format(steps)} | {' | '.join([*cells, shares])} |")
+    return block(lines)
+
+
+def manipulation(run: str, budget: int) -> str:
+    """What each mode of training on does to M, and to both speeds of the points, against its control."""
+    keys = ["cell", "curriculum", "phase"]
+    points = table(run, "slow_points").query("search_steps == @budget and speed > 0 and phase != 'trained'")
+    logs = (
+        np.log10(points.set_index([*keys, "seed", "label"])[["speed", "noisy_speed"]]).groupby([*keys, "seed"]).mean()
     )
-    return f"{rows.rho.item():.2f}"
+    claims = table(run, "claims").query("claim == 'C5' and measure.str.startswith('memory score M')")
+    gains = claims.set_index("panel")
+    lines = ["| cell, protocol | mode | gain in M | noise-free speed | noisy speed |", "|---|---|---|---|---|"]
+    for panel, row in gains.iterrows():
+        cell, protocol, mode = panel.split()
+        change = (logs.loc[cell, protocol, mode] - logs.loc[cell, protocol, "control"]).mean()
+        gain = f"{row.value:.2f} ({row.low:.2f}, {row.high:.2f})"
+        factors = [f"{10 ** change[name]:.2f}x" for name in ("speed", "noisy_speed")]
+        lines.append(f"| {CELLS[cell]}, {PROTOCOLS[protocol]} | `{mode}` | {' | '.join([gain, *factors])} |")
+    return block(lines)
 
 
 def points_with_a_fixed_point(run: str) -> str:
@@ -83,9 +163,15 @@ def read_out_right(run: str) -> str:
 
 
 NUMBERS: dict[str, Callable[[], str]] = {
-    "claims": claims,
-    "kept-rho-gru": lambda: kept_rho("gru"),
-    "kept-rho-lstm": lambda: kept_rho("lstm"),
+    "claims": lambda: claims("digits", measures=False),
+    "digits-claims": lambda: claims("digits"),
+    "bench-training": lambda: milliseconds("training", ["size", "cell", "networks", "threads"]),
+    "bench-convnet": lambda: milliseconds("convnet", ["size", "cell"]),
+    "bench-floors": floors,
+    "equivalence": lambda: equivalent("equivalence"),
+    "equivalence-convnet": lambda: equivalent("equivalence_convnet"),
+    "digits-speeds": lambda: speeds("digits"),
+    "digits-manipulation": lambda: manipulation("digits", 100_000),
     "fixed-points-mnist10k": lambda: points_with_a_fixed_point("mnist10k"),
     "read-out-cifar10": lambda: read_out_right("cifar10_jpeg"),
     "read-out-cifar10-full-noise": lambda: read_out_right("cifar10_jpeg/full_noise"),

@@ -112,7 +112,7 @@ def compose(message: str, width: float = WIDTH, height: float = 4.0) -> Figure:
         width, height: inches.
     """
     figure = Figure(figsize=(width, height), layout="constrained")
-    figure.suptitle("\n".join(wrap(message, 92)), x=0.01, ha="left", weight="bold", fontsize="medium")
+    figure.suptitle("\n".join(wrap(message, 84)), x=0.01, ha="left", weight="bold", fontsize="medium")
     return figure
 
 

@@ -395,7 +395,7 @@ def test_large_images_of_ones_own_ask_for_more(tmp_path):
             Image.new("RGB", (128, 96), (image, 0, 0)).save(tmp_path / "images" / split / name / f"{image}.png")
     (tmp_path / "own.yaml").write_text(
         f"dataset: {{source: folder, folder: {tmp_path / 'images'}}}\nprotocols: [nacu]\n"
-        "backtrack: {protocols: []}\nregularise: {protocols: []}\n"
+        "other_starts: {protocols: []}\nbacktrack: {protocols: []}\nregularise: {protocols: []}\n"
     )
     memory = {
         name: jobs[(jobs.rule == "train_block") & (jobs.attempt == 1)].mem_mb.astype(int)

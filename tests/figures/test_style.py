@@ -63,3 +63,13 @@ def test_labels_are_moved_apart_and_stay_near():
     assert min(apart) > 10.9
     assert np.abs(offsets).max() < 12
     assert np.abs(offsets[3]).max() < 0.1  # nothing is near this one
+
+
+@pytest.mark.parametrize("corner", [0.0, 1.0])
+def test_labels_of_one_place_in_a_corner_are_moved_apart(corner):
+    figure = Figure(figsize=(4, 3))
+    axes = figure.subplots()
+    points = np.full((10, 2), corner)
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    places = axes.transData.transform(points) * 72 / figure.dpi + style.place_labels(axes, points, gap=11.0)
+    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(places, 2)) > 8

@@ -161,9 +161,12 @@ def place_labels(axes: Axes, points: np.ndarray, gap: float) -> np.ndarray:
     scale = 72 / axes.figure.dpi
     start = axes.transData.transform(points) * scale
     low, high = np.array([box.x0, box.y0]) * scale + gap / 2, np.array([box.x1, box.y1]) * scale - gap / 2
-    places = start + 1e-3 * np.column_stack([np.cos(np.arange(len(points))), np.sin(np.arange(len(points)))])
+    nudge = 1e-3 * np.column_stack([np.cos(np.arange(len(points))), np.sin(np.arange(len(points)))])
+    places = start + nudge
     for _ in range(300):
         between = places[:, None] - places  # (points, points, 2)
+        # labels in a corner of the panel may lie exactly on each other
+        between = np.where(between.any(axis=-1, keepdims=True), between, nudge[:, None] - nudge)
         distance = np.linalg.norm(between, axis=-1) + np.eye(len(points)) * 10 * gap
         push = np.clip(gap - distance, 0, None) / 2
         places = places + (between / distance[..., None] * push[..., None]).sum(axis=1)

@@ -9,6 +9,7 @@ from types import ModuleType
 import seaborn
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from memrnn.core.files import write_atomic
 from memrnn.figures import FIGURES, module_of
@@ -38,6 +39,8 @@ def draw(name: str, tables: Tables, settings: Settings) -> Figure:
         figure.draw_without_rendering()
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
+    for axes in figure.axes:  # to how many bits the solver of the layout agrees follows addresses in memory
+        axes.set_position(Bbox(axes.get_position(original=True).get_points().round(9)))
     return figure
 
 

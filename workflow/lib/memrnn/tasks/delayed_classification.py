@@ -148,6 +148,23 @@ def seen_noise(
     return seen(networks, noise(generators, frames, pixels(networks), mean, std, networks.readout))
 
 
+def after_noise(
+    networks: Networks, generators: Sequence[torch.Generator], state: State, frames: Tensor, mean: float, std: float
+) -> State:
+    """States after so many frames of fresh `noise_on_cpu` without trigger, each state its own number.
+
+    Args:
+        state: h, or (h, c), each (networks, states, units).
+        frames: (networks or 1, states, 1), 0 or more.
+    """
+    kept = state
+    for step in range(1, int(frames.max()) + 1):
+        shown = noise_on_cpu(generators, frames.shape[1], pixels(networks), mean, std)
+        state = networks.step(state, seen(networks, shown.to(networks.readout)))
+        kept = tuple(torch.where(step <= frames, new, old) for new, old in zip(state, kept, strict=True))
+    return kept
+
+
 def _joined(features: Tensor, trigger: float | Tensor) -> Tensor:
     x = features.new_empty(*features.shape[:-1], features.shape[-1] + 1)
     x[..., FEATURES], x[..., TRIGGER] = features, trigger

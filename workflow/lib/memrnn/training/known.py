@@ -12,7 +12,7 @@ from memrnn.data.images import ImageSet
 from memrnn.dynamics.relax import relax
 from memrnn.models.cell import State
 from memrnn.models.networks import Networks
-from memrnn.tasks.delayed_classification import mean_input, noise_on_cpu, pixels, seen
+from memrnn.tasks.delayed_classification import after_noise, mean_input
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,8 @@ def before_image(known: Known) -> State:
     when = torch.linspace(1, latest, len(images.classes), device=networks.device).round().view(1, -1, 1)
     generators = [streams.generator(seed, "regularise", "before_image") for seed in networks.seeds]
     count, units, _ = networks.readout.shape
-    state = kept = networks.cell.initial_state(count, when.shape[1], units, networks.readout)
-    for step in range(1, latest + 1):
-        frames = noise_on_cpu(generators, when.shape[1], pixels(networks), images.mean, images.std)
-        state = networks.step(state, seen(networks, frames.to(networks.readout)))
-        kept = tuple(torch.where(when == step, new, old) for new, old in zip(state, kept, strict=True))
-    return kept
+    state = networks.cell.initial_state(count, when.shape[1], units, networks.readout)
+    return after_noise(networks, generators, state, when, images.mean, images.std)
 
 
 # A new place is a function here, its name below and among the choices of the penalties that act at places.

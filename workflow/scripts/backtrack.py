@@ -7,7 +7,7 @@ from memrnn.core.jobs import float32_library, log_to, prepare_process
 from memrnn.core.tables import label_rows
 from memrnn.data.images import load as load_images
 from memrnn.dynamics.backtrack import confusions, follow, introductions, load_checkpoints, table
-from memrnn.dynamics.points import descend, stored
+from memrnn.dynamics.points import descend, multiplications, stored
 from memrnn.tasks.delayed_classification import mean_input
 from memrnn.tasks.protocols import Lesson, schedule
 from memrnn.training.engine import device_of
@@ -25,7 +25,8 @@ lessons = schedule(
 checkpoints, meta = load_checkpoints(snakemake.input.checkpoints, cell, lessons, device)
 points, _ = stored(snakemake.input.points, settings["start_steps"], meta["seeds"])
 points = tuple(part.to(device) for part in points)
-log.info("float32 products by %s", float32_library(params.float32_library, points[0].numel() * points[0].shape[-1]))
+library = float32_library(params.float32_library, multiplications(checkpoints[-1].networks, points[0].shape[1]))
+log.info("float32 products by %s", library)
 budget, rate, drop = settings["search_steps"], params.learning_rate, params.learning_rate_drop
 
 

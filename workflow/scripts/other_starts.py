@@ -6,7 +6,7 @@ from memrnn.core.files import save_table
 from memrnn.core.jobs import float32_library, log_to, prepare_process
 from memrnn.core.tables import label_rows
 from memrnn.data.images import load as load_images
-from memrnn.dynamics.points import centroids, find, trial_states
+from memrnn.dynamics.points import centroids, find, multiplications, trial_states
 from memrnn.models import networks
 from memrnn.training.engine import device_of
 
@@ -17,8 +17,8 @@ prepare_process(snakemake.threads)
 images = load_images(snakemake.input.images)
 ensemble, meta = networks.load(snakemake.input.networks)
 ensemble = ensemble.to(device_of(snakemake.params.device))
-multiplications = len(ensemble.seeds) * len(images.classes) * ensemble.readout.shape[1] ** 2
-log.info("float32 products by %s", float32_library(snakemake.params.float32_library, multiplications))
+library = float32_library(snakemake.params.float32_library, multiplications(ensemble, len(images.classes)))
+log.info("float32 products by %s", library)
 units, outputs = ensemble.readout.shape[1:]
 new = networks.initial(
     ensemble.cell.name, ensemble.seeds, ensemble.weights.inputs.shape[1], units, outputs, ensemble.front

@@ -16,7 +16,16 @@ from memrnn.data.images import ImageSet
 from memrnn.dynamics.search import SlowPoints, slow_points
 from memrnn.models.cell import SquaredSpeed, State, check_state, speed, squared_change
 from memrnn.models.networks import Networks
-from memrnn.tasks.delayed_classification import Mean, held_input, mean_input, noise_on_cpu, pixels, read_out, seen
+from memrnn.tasks.delayed_classification import (
+    Mean,
+    after_noise,
+    held_input,
+    mean_input,
+    noise_on_cpu,
+    pixels,
+    read_out,
+    seen,
+)
 
 NOISY_STEPS, STEPS_AT_ONCE = 100, 10  # behind a noisy speed, per point; and of them side by side, to bound memory
 IMAGES_AT_ONCE = 500  # per network: bounds the memory that centroids of thousands of images need
@@ -78,12 +87,9 @@ def trial_states(networks: Networks, images: ImageSet, max_delay: int) -> Centro
     shown = images.train_images[torch.stack(chosen)].to(networks.device)
     with torch.no_grad():
         state = networks.cell.initial_state(len(generators), len(counts), networks.readout.shape[1], shown)
-        state = kept = networks.step(state, seen(networks, shown))
-        for step in range(1, max_delay + 1):
-            frames = noise_on_cpu(generators, len(counts), pixels(networks), images.mean, images.std)
-            state = networks.step(state, seen(networks, frames.to(networks.device)))
-            kept = tuple(torch.where(step <= delay, new, old) for new, old in zip(state, kept, strict=True))
-    return Centroids(kept, torch.ones_like(delay).squeeze(-1))
+        state = networks.step(state, seen(networks, shown))
+        state = after_noise(networks, generators, state, delay, images.mean, images.std)
+    return Centroids(state, torch.ones_like(delay).squeeze(-1))
 
 
 def descend(
@@ -127,6 +133,11 @@ def search_ensemble(
     squared_speed, bounds = ensemble_speed(networks, x, start[0].shape[1]), networks.cell.bounds
     observe = networks.cell.observe
     return slow_points(squared_speed, observe, start, budgets, learning_rate, drop_step, drop_factor, bounds, tolerance)
+
+
+def multiplications(networks: Networks, points: int) -> int:
+    """Of one recurrent product of the search from so many points of each network, for `core.jobs.float32_library`."""
+    return len(networks.seeds) * points * networks.readout.shape[1] ** 2
 
 
 @torch.no_grad()

@@ -19,12 +19,12 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "workflow" / "lib"))
 from memrnn.analysis.claims import CLAIMS  # noqa: E402  the library is used from where it lies
 from memrnn.analysis.claims.verdict import count  # noqa: E402
+from memrnn.figures import regularisation, style  # noqa: E402
 
 RESULTS = ROOT / "docs" / "results"
 BLOCK = re.compile(r"(<!-- number: ([\w-]+) -->).*?(<!-- end -->)", re.DOTALL)
 
-CELLS = {"gru": "GRU", "lstm": "LSTM"}
-PROTOCOLS = {"vocu": "VoCu", "decu": "DeCu"}
+CELLS = {cell: style.CELLS[cell] for cell in ("gru", "lstm")}  # of the published runs
 
 
 def table(run: str, name: str) -> pd.DataFrame:
@@ -37,7 +37,7 @@ def effects(rows: pd.DataFrame, cell: str) -> str:
     """A claim's primary measure in one cell, a line for each panel, as `VoCu 0.07 (0.01, 0.13)`."""
     lines = []
     for row in rows[rows.primary & rows.panel.str.startswith(f"{cell} ")].itertuples():
-        protocol = PROTOCOLS.get(row.panel.split()[1]) if " - " not in row.panel else None
+        protocol = style.PROTOCOLS.get(row.panel.split()[1]) if " - " not in row.panel else None
         interval = "no interval" if np.isnan(row.low) else f"{row.low:.2f}, {row.high:.2f}"
         lines.append(f"{f'{protocol} ' if protocol else ''}{row.value:.2f} ({interval})")
     return "<br>".join(lines)
@@ -60,12 +60,6 @@ def block(lines: list[str]) -> str:
 
 # ------------------------------------------------------------------------------------------------------- benchmarks
 
-# In the order of the columns.
-SETTINGS = (
-    "plain", "plain_onednn", "torch_nn", "torch_nn_onednn", "exact", "exact_onednn", "shared", "shared_onednn", "bf16",
-    "bf16_shared",
-)  # fmt: skip
-
 
 def measured(name: str) -> pd.DataFrame:
     """A published table of a benchmark."""
@@ -75,7 +69,7 @@ def measured(name: str) -> pd.DataFrame:
 def milliseconds(name: str, keys: list[str]) -> str:
     """Per step and network, a column for each setting; in brackets, how many times as fast as `plain`."""
     rows = measured(name)
-    settings = [each for each in SETTINGS if each in set(rows.setting)]
+    settings = list(rows.setting.unique())
     titles = [*keys, *(f"`{each}`" for each in settings)]
     lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for key, part in rows.groupby(keys, sort=False):
@@ -133,20 +127,21 @@ def speeds(run: str) -> str:
 
 def manipulation(run: str, budget: int) -> str:
     """What each mode of training on does to M, and to both speeds of the points, against its control."""
-    keys = ["cell", "curriculum", "phase"]
-    points = table(run, "slow_points").query("search_steps == @budget and speed > 0 and phase != 'trained'")
-    logs = (
-        np.log10(points.set_index([*keys, "seed", "label"])[["speed", "noisy_speed"]]).groupby([*keys, "seed"]).mean()
+    tables, settings = (
+        {name: table(run, name) for name in ("slow_points", "scores")},
+        {"search_steps": budget, "confidence": 0.95},
     )
-    claims = table(run, "claims").query("claim == 'C5' and measure.str.startswith('memory score M')")
-    gains = claims.set_index("panel")
+    ratios = {
+        name: regularisation.speed_ratios(tables, name, settings).set_index([*regularisation.PANEL, "phase"]).value
+        for name in ("speed", "noisy_speed")
+    }
+    gains = table(run, "claims").query("claim == 'C5' and measure.str.startswith('memory score M')")
     lines = ["| cell, protocol | mode | gain in M | noise-free speed | noisy speed |", "|---|---|---|---|---|"]
-    for panel, row in gains.iterrows():
-        cell, protocol, mode = panel.split()
-        change = (logs.loc[cell, protocol, mode] - logs.loc[cell, protocol, "control"]).mean()
+    for row in gains.itertuples():
+        cell, protocol, mode = row.panel.split()
         gain = f"{row.value:.2f} ({row.low:.2f}, {row.high:.2f})"
-        factors = [f"{10 ** change[name]:.2f}x" for name in ("speed", "noisy_speed")]
-        lines.append(f"| {CELLS[cell]}, {PROTOCOLS[protocol]} | `{mode}` | {' | '.join([gain, *factors])} |")
+        factors = [f"{of[cell, protocol, mode]:.2f}x" for of in ratios.values()]
+        lines.append(f"| {CELLS[cell]}, {style.PROTOCOLS[protocol]} | `{mode}` | {' | '.join([gain, *factors])} |")
     return block(lines)
 
 

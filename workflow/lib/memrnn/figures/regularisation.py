@@ -52,7 +52,7 @@ def draw(tables: Tables, settings: Settings) -> Figure:
     axes[1, 0].set_ylabel("gain over control")
     bottom = rows[1].subgridspec(1, 3).subplots(sharey=True)
     names = [style.PHASES.get(name, name.replace("_", " ")) for name in treatments]
-    shown = [gains, *(_speeds(tables, name, settings) for name in ("speed", "noisy_speed"))]
+    shown = [gains, *(speed_ratios(tables, name, settings) for name in ("speed", "noisy_speed"))]
     for panel, found, none in zip(bottom, shown, (0, 1, 1), strict=True):
         style.forest(panel, _marks(found, treatments, columns, settings["palette"]), names, none)
     bottom[0].set_xlabel(f"gain in {style.SCORES[score]}")
@@ -97,8 +97,16 @@ def _against_control(table: pd.DataFrame, column: str, settings: Settings) -> pd
     return pd.DataFrame(rows, columns=[*PANEL, "phase", "value", "low", "high", "networks"])
 
 
-def _speeds(tables: Tables, name: str, settings: Settings) -> pd.DataFrame:
-    """The same of the geometric mean of a speed of a network's slow points, as a ratio."""
+def speed_ratios(tables: Tables, name: str, settings: Settings) -> pd.DataFrame:
+    """Mean ratio of every treatment to its control, of the geometric mean of a speed of a network's slow points.
+
+    Args:
+        tables: slow_points and scores.
+        name: speed or noisy_speed.
+        settings: search_steps, the budget of the points; confidence, of the interval.
+    Returns:
+        PANEL, phase, value, low, high, networks.
+    """
     points = tables["slow_points"]
     points = points[(points["search_steps"] == settings["search_steps"]) & (points[name] > 0)]
     learned = tables["scores"].loc[tables["scores"]["learned"], [*PANEL, "seed", "phase"]].drop_duplicates()

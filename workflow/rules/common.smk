@@ -1,5 +1,6 @@
 # Validation, names of files, and what the rules share.
 
+import copy
 import shlex
 import sys
 from pathlib import Path
@@ -26,13 +27,14 @@ from memrnn.run import digests, planning
 from memrnn.run.stages import BLOCKWISE, JOINED, STAGES, TRAINERS
 
 planning.use_library(LIBRARY)
+DEFAULTS = load_configfile(ROOT / "config" / "config.yaml")
 MODULE = not workflow.modifier.is_main_snakefile()  # of another workflow, whose `config:` names what differs
 if MODULE:
     if workflow.modifier.path_modifier.prefix:
         raise WorkflowError(
             "module: found a prefix; expected none, because a run has its folder: results/<config.run>/."
         )
-    whole = load_configfile(ROOT / "config" / "config.yaml")
+    whole = copy.deepcopy(DEFAULTS)
     update_config(whole, config)
     config.update(whole)
 else:  # of `--config 'seeds=[0,1]'`, Snakemake reads what stands in brackets as text
@@ -54,7 +56,8 @@ if config["threads"] > (workflow.resource_settings.cores or config["threads"]):
         f"threads: configured {config['threads']}, but a job gets {workflow.resource_settings.cores}, as many as --cores "
         "allows; last digits of numbers may differ from those of a run with more."
     )
-planning.put_in_order(config)
+for settings in (config, DEFAULTS):
+    planning.put_in_order(settings)
 
 RESULTS = f"results/{config['run']}"
 DATASET = config["dataset"]["source"]
@@ -64,8 +67,6 @@ MAX_DELAY = config["task"]["steps"]
 CLASSES = len(sources.class_names(config["dataset"]))
 JOBS = {name: stage.jobs(config) for name, stage in STAGES.items()}  # wildcards of each
 PROVENANCE = Path(RESULTS, "provenance.json")
-DEFAULTS = load_configfile(ROOT / "config" / "config.yaml")
-planning.put_in_order(DEFAULTS)
 SETTINGS = dict(config)  # as validated; what follows adds to `config` for Snakemake's own report alone
 config["captions"] = {path.stem: path.read_text(encoding="utf-8") for path in Path(RESULTS, "figures").glob("*.txt")}
 

@@ -107,7 +107,7 @@ test-cluster: setup
 	$(PYTEST) tests/workflow/test_cluster.py $(ARGS)
 
 test-all: setup
-	$(PYTEST) $(TWO) $(ARGS)
+	$(PYTEST) $(TWO) --durations 20 $(ARGS)
 
 docs: $(VENV)-docs/.installed
 	NO_MKDOCS_2_WARNING=1 $(VENV)-docs/bin/python -m mkdocs build --strict

@@ -83,7 +83,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line("\n".join(UNEXPECTED))
 
 
-def snakemake(clone: Path, *arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+def snakemake(
+    clone: Path, *arguments: str, timeout: float = 600, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Run Snakemake in a clone as a user would; returns what it printed, whatever its exit status."""
     return subprocess.run(
         [sys.executable, "-m", "snakemake", *arguments],
@@ -92,7 +94,7 @@ def snakemake(clone: Path, *arguments: str, timeout: float = 600) -> subprocess.
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         timeout=timeout,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1"} | environment,
     )
 
 
@@ -182,7 +184,7 @@ def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone in which the smoke configuration has run from end to end, reports included; not to be changed.
 
     One for all test processes: the first makes it, the others wait. The file `done` in it is written last,
-    `stdout.txt` holds what the run printed.
+    `stdout.txt` holds what the run printed, and `calls` the functions of memrnn that each job called.
     """
     base = tmp_path_factory.getbasetemp()
     base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
@@ -195,8 +197,30 @@ def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return clone
 
 
+# Python runs this at the start of every process; of those that run a script of the workflow, it notes the functions.
+NOTE_CALLS = """\
+import atexit, json, os, sys
+script = next((each for each in sys.orig_argv if "/.snakemake/scripts/" in each), None)
+if script:
+    found = set()
+    def note(frame, event, argument):
+        if event == "call" and frame.f_globals.get("__name__", "").startswith("memrnn."):
+            found.add(f"{frame.f_globals['__name__']}.{frame.f_code.co_qualname.partition('.')[0]}")
+    def keep():
+        sys.setprofile(None)
+        with open(os.path.join(os.environ["CALLS"], f"{os.getpid()}.json"), "w") as file:
+            json.dump([script.rsplit(".", 2)[1], sorted(found)], file)
+    atexit.register(keep)
+    sys.setprofile(note)
+"""
+
+
 def _run_smoke(clone: Path) -> None:
-    done = snakemake(clone, "--cores", "2", "--configfile", "config/smoke.yaml", timeout=1800)
+    calls = clone / "calls"
+    calls.mkdir()
+    (calls / "sitecustomize.py").write_text(NOTE_CALLS)
+    noted = {"CALLS": str(calls), "PYTHONPATH": os.pathsep.join([str(calls), os.environ.get("PYTHONPATH", "")])}
+    done = snakemake(clone, "--cores", "2", "--configfile", "config/smoke.yaml", timeout=1800, **noted)
     assert done.returncode == 0, done.stdout
     (clone / "stdout.txt").write_text(done.stdout)
     done = snakemake(clone, "--configfile", "config/smoke.yaml", "--report", "results/smoke/snakemake_report.html")

@@ -1,11 +1,13 @@
 """What makes a job be done again: another digest of its code or its images; and what does not."""
 
+import json
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 
+from memrnn.figures import FIGURES
 from memrnn.run import digests
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +75,30 @@ def test_what_makes_numbers_trains_anew(library, what):
     before = train(library)
     edit(library / "memrnn" / name, old, new)
     assert train(library) != before
+
+
+EDITS = {  # of a function: the scripts whose numbers depend on it
+    "data.downloads.locate": set(),
+    "data.cifar.read": set(),  # of another source
+    "data.dataset.digits": {"dataset"},
+    "core.files.save_table": set(),
+    "core.jobs.told_to_stop": set(),
+    "dynamics.extrapolate.extrapolate": {"extrapolate"},
+    "dynamics.backtrack.follow": {"backtrack"},
+    "dynamics.spectrum.examine": {"spectrum"},
+    "dynamics.portraits.portrait": {"portraits"},
+    "dynamics.points.centroids": {"slow_points", "other_starts"},
+}
+
+
+@pytest.mark.parametrize("function", EDITS)
+def test_an_edit_does_again_what_uses_it(library, function):
+    module, _, name = function.rpartition(".")
+    before = {script: digests.of_code(path, library, USED) for script, path in SCRIPTS.items()}
+    path = library / "memrnn" / f"{module.replace('.', '/')}.py"
+    path.write_text(f"{path.read_text()}\n\n_before = {name}\n\n\ndef {name}(*args):\n    return _before(*args)\n")
+    after = {script: digests.of_code(path, library, USED) for script, path in SCRIPTS.items()}
+    assert {script for script in SCRIPTS if after[script] != before[script]} == EDITS[function]
 
 
 def test_the_script_counts_too(library, tmp_path):
@@ -208,3 +234,16 @@ def test_a_cache_that_is_damaged_or_cannot_be_written_changes_nothing(images):
     cache.unlink()
     cache.mkdir()
     assert of_images(images) == before
+
+
+def test_every_function_that_ran_in_a_job_is_in_its_digest(smoke_run):
+    ran: dict[str, set[str]] = {}
+    for path in (smoke_run / "calls").glob("*.json"):
+        script, names = json.loads(path.read_text())
+        ran.setdefault(script, set()).update(name for name in names if not name.endswith(".<module>"))
+    assert ran.keys() == SCRIPTS.keys()
+    used = USED | {"lstm", "nacu"}
+    for script, names in ran.items():
+        more = [f"memrnn.figures.{name}" for name in FIGURES] if script == "figures" else []
+        found = digests.reached(SCRIPTS[script], LIBRARY, used, more)
+        assert {name for name in names - found.keys() if not digests.makes_no_number(name)} == set(), script

@@ -161,21 +161,21 @@ def jobs_of(slurm: dict[str, str]) -> pd.DataFrame:
 
 
 def test_slurm_gives_the_same_bytes_as_this_machine(smoke_run, slurm, plugins, tmp_path):
-    """The smoke configuration to the claims, two blocks to a submission: three submissions in all."""
+    """A cell of the smoke configuration to the claims, two blocks to a submission: two submissions in all."""
     clone = copy_workflow(tmp_path / "clone")
     before = len(jobs_of(slurm))
     printed = snakemake(
-        clone, slurm, plugins, "profiles/slurm", *SMOKE, "--group-components", "block=2", "summary=9",
-        "--", "results/smoke/tables/claims.csv", timeout=1200,
+        clone, slurm, plugins, "profiles/slurm", *SMOKE, "--config", "cells=[gru]",
+        "--group-components", "block=2", "summary=9", "--", "results/smoke/tables/claims.csv", timeout=1200,
     )  # fmt: skip
-    assert submissions(printed) == 3
+    assert submissions(printed) == 2
     jobs = jobs_of(slurm)[before:]
-    assert jobs.state.tolist() == ["COMPLETED"] * 3
-    assert jobs.cpus.tolist() == ["1"] * 3  # one after another, so a processor suffices
-    tables = {Path(name).stem for name in same_files(clone, smoke_run, "tables")}
-    assert tables >= {"extrapolation", "slow_points", "scores", "correlation", "claims"}
+    assert jobs.state.tolist() == ["COMPLETED"] * 2
+    assert jobs.cpus.tolist() == ["1"] * 2  # one after another, so a processor suffices
     stages = ("train", "slow_points", "regularise", "extrapolate")
-    assert same_files(clone, smoke_run, *stages) == same_files(smoke_run, smoke_run, *stages)
+    expected = {name for name in same_files(smoke_run, smoke_run, *stages) if "/gru-" in name}
+    assert same_files(clone, smoke_run, *stages) == expected != set()
+    assert len(pd.read_csv(clone / "results/smoke/tables/claims.csv")) > 0
 
 
 @pytest.mark.parametrize(("profile", "fault"), [("slurm", "fails"), ("cluster-generic", "hangs")])

@@ -491,16 +491,8 @@ def test_a_new_seed_adds_a_block_and_the_summaries(finished, edited):
 
 # Of networks, what an edit of a function does again; the summaries and figures of that follow.
 BLOCKS = {stage.rule for stage in STAGES.values() if stage.of}
-EDITS = [
+EDITS = [  # tests/run/test_digests.py has more
     ("data/downloads.py", "locate", set(), None),  # the digits are not downloaded
-    ("data/cifar.py", "read", set(), None),
-    ("data/dataset.py", "digits", BLOCKS | {"dataset"}, None),
-    ("core/files.py", "save_table", set(), None),
-    ("core/jobs.py", "told_to_stop", set(), None),
-    ("dynamics/extrapolate.py", "extrapolate", {"extrapolate_block"}, None),
-    ("dynamics/backtrack.py", "follow", {"backtrack_block"}, None),
-    ("dynamics/spectrum.py", "examine", {"spectrum_block"}, None),
-    ("dynamics/portraits.py", "portrait", {"portraits_block"}, None),
     # Regularisation starts from slow points, and what it trains goes through every later stage.
     ("dynamics/points.py", "centroids", BLOCKS - {"train_block"}, None),
     ("models/lstm.py", "LSTM", BLOCKS, "lstm"),

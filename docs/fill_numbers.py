@@ -17,7 +17,7 @@ import pandas as pd
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "workflow" / "lib"))
-from memrnn.analysis.claims import CLAIMS  # noqa: E402  the library is used from where it lies
+from memrnn.analysis.claims import CLAIMS, c2  # noqa: E402  the library is used from where it lies
 from memrnn.analysis.claims.verdict import count  # noqa: E402
 from memrnn.figures import regularisation, style  # noqa: E402
 
@@ -145,6 +145,21 @@ def manipulation(run: str, budget: int) -> str:
     return block(lines)
 
 
+def starts(run: str) -> str:
+    """Share of classes with a slow point of their own, by where the search started."""
+    rows = table(run, "claims").query("claim == 'C2'")
+    (measure,) = rows[rows.primary].measure.unique()
+    lines = [f"| the search starts | cell, protocol | {measure} |", "|---|---|---|"]
+    for where in ("", *(f", {words}" for words in c2.OTHER_STARTS.values())):
+        for row in rows[~rows.primary & (rows.measure == f"{measure}{where}")].itertuples():
+            cell, protocol = row.panel.split()
+            share = f"{row.value:.2f} ({row.low:.2f}, {row.high:.2f})"
+            lines.append(
+                f"| {where[2:] or 'at the centroids'} | {CELLS[cell]}, {style.PROTOCOLS[protocol]} | {share} |"
+            )
+    return block(lines)
+
+
 def points_with_a_fixed_point(run: str) -> str:
     """How many of a run's slow points have a fixed point near by."""
     kind = table(run, "spectrum").kind
@@ -158,15 +173,19 @@ def read_out_right(run: str) -> str:
 
 
 NUMBERS: dict[str, Callable[[], str]] = {
-    "claims": lambda: claims("digits", measures=False),
+    "claims": lambda: claims("confirmatory", measures=False),
     "digits-claims": lambda: claims("digits"),
+    "digits-speeds": lambda: speeds("digits"),
+    "digits-manipulation": lambda: manipulation("digits", 100_000),
+    "confirmatory-claims": lambda: claims("confirmatory"),
+    "confirmatory-speeds": lambda: speeds("confirmatory"),
+    "confirmatory-manipulation": lambda: manipulation("confirmatory", 100_000),
+    "confirmatory-starts": lambda: starts("confirmatory"),
     "bench-training": lambda: milliseconds("training", ["size", "cell", "networks", "threads"]),
     "bench-convnet": lambda: milliseconds("convnet", ["size", "cell"]),
     "bench-floors": floors,
     "equivalence": lambda: equivalent("equivalence"),
     "equivalence-convnet": lambda: equivalent("equivalence_convnet"),
-    "digits-speeds": lambda: speeds("digits"),
-    "digits-manipulation": lambda: manipulation("digits", 100_000),
     "fixed-points-mnist10k": lambda: points_with_a_fixed_point("mnist10k"),
     "read-out-cifar10": lambda: read_out_right("cifar10_jpeg"),
     "read-out-cifar10-full-noise": lambda: read_out_right("cifar10_jpeg/full_noise"),

@@ -1,9 +1,12 @@
 """The figure `budget`, from made-up tables."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from .made import draw, speed_rows, texts
+from memrnn.figures.render import caption
+
+from .made import SETTINGS, draw, speed_rows, texts
 
 
 def test_budget_shows_the_speed_and_the_score_alone(tables, drawn):
@@ -24,6 +27,13 @@ def test_budget_puts_the_centroid_before_the_budgets(tables, drawn):
     pooled = speed_rows(tables).query("curriculum == 'all' and search_steps > 0")
     line = next(bars for bars in panel.containers if bars.get_label() == "all protocols")
     assert line.lines[0].get_ydata() == pytest.approx(pooled["rho"].to_numpy())
+
+
+def test_budget_prefers_the_memory_score(tables):
+    both = pd.concat([tables["correlation"], speed_rows(tables).assign(target="memory_score", rho=0.5)])
+    bars = draw("budget", {"correlation": both}).axes[0].containers
+    assert {rho for each in bars for rho in each.lines[0].get_ydata()} == {0.5}
+    assert "its memory score, against the" in caption("budget", {"correlation": both}, SETTINGS)
 
 
 def test_budget_says_what_it_lacks(tables):

@@ -35,5 +35,6 @@ def test_states_says_what_it_lacks(tables):
     unlearned = tables | {"scores": tables["scores"].assign(learned=False)}
     figure = draw("states", unlearned)
     assert "no network shown here learned" in figure._suptitle.get_text()
-    nobody = tables | {"formation": tables["formation"].head(0)}
-    assert "no network was followed back" in texts(draw("states", nobody).axes[-1])
+    nobody = {"formation": tables["formation"].head(0)}
+    assert len(draw("states", tables | nobody).axes) == len(draw("states", tables).axes) - 2
+    assert "no network was followed back" in texts(draw("states", unlearned | nobody).axes[-1])

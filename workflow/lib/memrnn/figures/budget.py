@@ -8,11 +8,12 @@ from memrnn.figures.style import Settings, Tables
 
 
 def draw(tables: Tables, settings: Settings) -> Figure:
-    """Rho between speed and extrapolation score against the search's budget, with the centroid at the left, per cell.
+    """Rho between speed and score against the search's budget, with the centroid at the left, per cell.
 
     Each protocol is shifted a little sideways so that intervals can be told apart.
     """
-    table = tables["correlation"].query("target == 'extrapolation_score' and predictor in ('centroid_speed', 'speed')")
+    table = tables["correlation"].query("predictor in ('centroid_speed', 'speed')")
+    table = table[table["target"] == style.score_of({*table["target"]})]
     cells = style.ordered(table["cell"], style.CELLS)
     kinds = style.looks(
         table.loc[table["curriculum"] != style.POOLED, "curriculum"], style.PROTOCOLS, settings["palette"]
@@ -58,10 +59,11 @@ def draw(tables: Tables, settings: Settings) -> Figure:
 
 
 def caption(tables: Tables, settings: Settings) -> str:
+    score = style.score_of({*tables["correlation"]["target"]})
     return f"""
     The search for slow points never quite ends, so its length is part of what "slow point" means.
-    Each mark is Spearman's rank correlation (rho) of the speed of a class's point with its extrapolation score, against
-    the number of search steps. "Centroid" is the state where the search starts.
+    Each mark is Spearman's rank correlation (rho) of the speed of a class's point with its {style.SCORES[score]},
+    against the number of search steps. "Centroid" is the state where the search starts.
     Bars are {style.percent(settings)} intervals of rho, from resampled seeds.
     The broken upright line marks the {settings["search_steps"]} steps that the claims use.
     """

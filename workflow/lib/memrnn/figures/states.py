@@ -14,7 +14,10 @@ NETWORK = ["cell", "curriculum", "seed"]
 
 
 def draw(tables: Tables, settings: Settings) -> Figure:
-    """A portrait per protocol (rows) and cell (columns), of networks that learned; below, when points form."""
+    """A portrait per protocol (rows) and cell (columns), of networks that learned; below, when points form.
+
+    Where no network was followed back there is no lowest row, if there is any other.
+    """
     scores = tables["scores"].query("phase == 'trained'")
     learned = scores.loc[scores["learned"], NETWORK].drop_duplicates()
     table = tables["portraits"].merge(learned, on=NETWORK)
@@ -22,11 +25,12 @@ def draw(tables: Tables, settings: Settings) -> Figure:
     protocols = style.ordered(table["curriculum"], style.PROTOCOLS)
     colours = style.class_colours(scores["label"])
     kept = _kept(table)
+    forming = not _formed(tables).empty or not protocols
 
-    figure = style.compose(_message(table, kept), height=2.35 * len(protocols) + 2.6)
-    axes = figure.subplots(len(protocols) + 1, len(cells), squeeze=False)
+    figure = style.compose(_message(table, kept), height=2.35 * (len(protocols) + forming) + 0.25)
+    axes = figure.subplots(len(protocols) + forming, len(cells), squeeze=False)
     drawn = []
-    for panel, protocol, cell in style.grid(axes[:-1], protocols, cells):
+    for panel, protocol, cell in style.grid(axes[: len(protocols)], protocols, cells):
         part = table[(table["cell"] == cell) & (table["curriculum"] == protocol)]
         panel.set_title(style.panel_name(cell, protocol))
         if part.empty:
@@ -35,10 +39,10 @@ def draw(tables: Tables, settings: Settings) -> Figure:
         panel.set_title(f"{style.panel_name(cell, protocol)}: {100 * kept[cell, protocol]:.0f} % kept")
         portraits.paint(panel, part, "pc2", colours)
         drawn.append((panel, part))
-    for panel, cell in zip(axes[-1], cells, strict=True):
-        _formation(panel, tables["formation"].query("cell == @cell"), settings)
+    for panel, cell in zip(axes[-1], cells, strict=True) if forming else ():
+        _formation(panel, _formed(tables).query("cell == @cell"), settings)
         panel.set(title=style.CELLS.get(cell, cell), xlabel="training step")
-    axes[-1, 0].set_ylabel("classes with a\npoint of their own")
+        axes[-1, 0].set_ylabel("classes with a\npoint of their own")
     for row, letter in zip(axes, style.LETTERS, strict=False):
         style.letter(row[0], letter)
     style.legend(figure)
@@ -46,6 +50,10 @@ def draw(tables: Tables, settings: Settings) -> Figure:
     for panel, part in drawn:
         portraits.number(panel, part, "pc2", colours)
     return figure
+
+
+def _formed(tables: Tables) -> pd.DataFrame:
+    return tables["formation"][tables["formation"]["learned"].eq(True)]
 
 
 def _kept(table: pd.DataFrame) -> Mapping[tuple[str, str], float]:
@@ -73,7 +81,6 @@ def _message(table: pd.DataFrame, kept: Mapping[tuple[str, str], float]) -> str:
 
 def _formation(axes: Axes, table: pd.DataFrame, settings: Settings) -> None:
     """Number of classes with a point of their own, against training step: mean, interval and networks of a protocol."""
-    table = table[table["learned"].eq(True)]
     looks = style.looks(table["curriculum"], style.PROTOCOLS, settings["palette"])
     lines: list[tuple[Look, np.ndarray, np.ndarray]] = []
     for protocol in style.ordered(table["curriculum"], style.PROTOCOLS):
@@ -100,13 +107,14 @@ def _formation(axes: Axes, table: pd.DataFrame, settings: Settings) -> None:
 
 
 def caption(tables: Tables, settings: Settings) -> str:
-    formed = tables["formation"][tables["formation"]["learned"].eq(True)]
-    return f"""
-    Where memories lie in state space, and when their points form, in networks that learned the task.
-
-    Upper rows: hidden states of held-out trials. {portraits.words(tables["portraits"])} The titles tell which share of
-    trials ends nearest to the slow point of its own class, along the first three components.
-
+    formed = _formed(tables)
+    lowest = f"""
     Lowest row: how many classes have a point of their own, against the step of training. A class has one from the
     checkpoint on from which its point is read out as the class to the end. {style.bands_of(formed, settings)}
     """
+    return f"""
+    Where memories lie in state space, and when their points form, in networks that learned the task.
+
+    Portraits: hidden states of held-out trials. {portraits.words(tables["portraits"])} The titles tell which share of
+    trials ends nearest to the slow point of its own class, along the first three components.
+    """ + (lowest if not formed.empty else "")

@@ -371,9 +371,9 @@ MEASURES = {"accuracy": "extrapolation_score", "informedness": "memory_score"}
 SCORES = {"extrapolation_score": "extrapolation score", "memory_score": "memory score"}
 
 
-def score_of(scores: pd.DataFrame) -> str:
-    """Column of a table of scores that tells best how long classes are remembered."""
-    return "memory_score" if "memory_score" in scores else "extrapolation_score"
+def score_of(names: Iterable[str]) -> str:
+    """Of the columns of a table of scores, or of other names, what tells best how long classes are remembered."""
+    return "memory_score" if "memory_score" in names else "extrapolation_score"
 
 
 def score_text(score: str, settings: Settings) -> str:

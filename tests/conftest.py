@@ -197,19 +197,28 @@ def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return clone
 
 
-# Python runs this at the start of every process; of those that run a script of the workflow, it notes the functions.
+# Python runs this at the start of every process. Of those that run a script of the workflow, it notes the functions that
+# are called, but not while a module is imported.
 NOTE_CALLS = """\
 import atexit, json, os, sys
 script = next((each for each in sys.orig_argv if "/.snakemake/scripts/" in each), None)
 if script:
-    found = set()
+    found = {}
+    def module_of(frame):
+        name = frame.f_globals.get("__name__") or ""
+        return name if name.startswith("memrnn.") else None
     def note(frame, event, argument):
-        if event == "call" and frame.f_globals.get("__name__", "").startswith("memrnn."):
-            found.add(f"{frame.f_globals['__name__']}.{frame.f_code.co_qualname.partition('.')[0]}")
+        if event != "call" or frame.f_code in found or not module_of(frame):
+            return
+        above = frame
+        while above := above.f_back:
+            if above.f_code.co_name == "<module>" and module_of(above):
+                return
+        found[frame.f_code] = f"{module_of(frame)}.{frame.f_code.co_qualname.partition('.')[0]}"
     def keep():
         sys.setprofile(None)
         with open(os.path.join(os.environ["CALLS"], f"{os.getpid()}.json"), "w") as file:
-            json.dump([script.rsplit(".", 2)[1], sorted(found)], file)
+            json.dump([script.rsplit(".", 2)[1], sorted({*found.values()})], file)
     atexit.register(keep)
     sys.setprofile(note)
 """

@@ -11,7 +11,8 @@ from memrnn.training.engine import device_of
 settings, task = snakemake.params.extrapolate, snakemake.params.task
 log = log_to(snakemake.log[0], "extrapolate", snakemake.params)
 prepare_process(snakemake.threads)
-log.info("float32 products by %s", float32_library(snakemake.params.float32_library))
+library = float32_library(snakemake.params.float32_library)
+log.info("float32 products by %s", library)
 
 images = load_images(snakemake.input.images)
 ensemble, meta = networks.load(snakemake.input.networks)

@@ -197,7 +197,7 @@ def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return clone
 
 
-# Python runs this at the start of every process. Of those that run a script of the workflow, it notes the functions that
+# Python runs this at the start of every process. Of those that run a script of the workflow, it notes what functions
 # are called, but not while a module is imported.
 NOTE_CALLS = """\
 import atexit, json, os, sys

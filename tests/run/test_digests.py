@@ -236,8 +236,7 @@ def test_a_cache_that_is_damaged_or_cannot_be_written_changes_nothing(images):
     assert of_images(images) == before
 
 
-# Called by nothing but functions and log messages that make no number. Of what runs, lambdas and what dataclasses write are
-# left out too.
+# Called by nothing but functions and log messages that make no number.
 LEFT_OUT = {"memrnn.core.jobs._claim", "memrnn.training.train._log_progress", "memrnn.analysis.claims.summary.summary"}
 
 
@@ -245,6 +244,7 @@ def test_every_function_that_ran_in_a_job_is_in_its_digest(smoke_run):
     ran: dict[str, set[str]] = {}
     for path in (smoke_run / "calls").glob("*.json"):
         script, names = json.loads(path.read_text())
+        # Neither lambdas nor what dataclasses write.
         ran.setdefault(script, set()).update(name for name in names if not name.endswith((">", "__create_fn__")))
     assert ran.keys() == SCRIPTS.keys()
     used = USED | {"lstm", "nacu"}

@@ -46,14 +46,17 @@ EXPECTED_SKIPS = {
 UNEXPECTED: list[str] = []
 
 
-# What `make check` runs: folders and files whose tests know their answer and take well under a second each.
-QUICK = ("core", "data", "models", "tasks", "analysis", "test_config.py", "test_architecture.py", "test_docs.py")
+# What `make check` runs: folders and files whose tests know their answer and take well under a second each. The statistics
+# resample and take longer.
+QUICK = ("core", "data", "models", "tasks", "test_config.py", "test_architecture.py", "test_docs.py")
+SLOW_FILES = ("test_cifar.py", "test_fronts.py")
 SLOW_FIXTURES = {"smoke_run"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if not SLOW_FIXTURES & {*item.fixturenames} and {item.path.name, item.path.parent.name} & {*QUICK}:
+        slow = item.path.name in SLOW_FILES or SLOW_FIXTURES & {*item.fixturenames}
+        if not slow and {item.path.name, item.path.parent.name} & {*QUICK}:
             item.add_marker("quick")
     order = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.name, len(LONGEST)))

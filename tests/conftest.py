@@ -46,7 +46,7 @@ EXPECTED_SKIPS = {
 UNEXPECTED: list[str] = []
 
 
-# What `make check` runs: folders and files whose tests know their answer and take well under a second each. The statistics
+# What `make check` runs: folders and files whose tests know their answer and take well under a second each. Statistics
 # resample and take longer.
 QUICK = ("core", "data", "models", "tasks", "test_config.py", "test_architecture.py", "test_docs.py")
 SLOW_FILES = ("test_cifar.py", "test_fronts.py")

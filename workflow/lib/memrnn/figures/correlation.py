@@ -109,7 +109,7 @@ def _message(rows: pd.DataFrame) -> str:
             says = f"the opposite (rho {row.value:.2f})"
         else:
             says = f"not shown (rho {row.value:.2f})"
-        said.append(f"{row.look.label}: {says}")
+        said.append(f"{row.look.label}: {says}".replace(" ", "\N{NO-BREAK SPACE}"))  # on one line
     return f"Do classes with slower points last longer? {'; '.join(said) or 'not known'}"
 
 

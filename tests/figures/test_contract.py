@@ -94,6 +94,7 @@ def words_of(figure) -> list:
 
 def check_words(figure) -> None:
     """Every word lies inside the canvas and is large enough; titles, labels and legends do not overlap."""
+    figure.draw_without_rendering()  # as when it is saved: without the style
     words = words_of(figure)
     assert words
     for text in words:

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import seaborn
-from matplotlib import rc_context
+from matplotlib import rc_context, rcParams
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
@@ -34,6 +34,10 @@ def draw(name: str, tables: Tables, settings: Settings) -> Figure:
     base = seaborn.axes_style("ticks") | seaborn.plotting_context(settings["context"])
     with rc_context(base | {"axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": "medium"}):
         figure = module.draw(tables, settings)
+        # The size of its labels decides how many ticks an axis has, and follows the style in force unless it is set.
+        for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+            if "labelsize" not in axis.get_tick_params():
+                axis.set_tick_params(labelsize=rcParams[f"{axis.axis_name}tick.labelsize"])
         # Ticks are made when first needed, and the layout follows them a draw later: settle both while the style is in
         # force, and then for good, for a layout that is made once more comes out a little different.
         figure.draw_without_rendering()

@@ -33,13 +33,17 @@ def table(run: str, name: str) -> pd.DataFrame:
     return pd.read_csv(path if path.exists() else path.with_suffix(".csv.gz"))
 
 
+def estimate(value: float, low: float, high: float) -> str:
+    """A value with its interval."""
+    return f"{value:.2f} ({'no interval' if np.isnan(low) else f'{low:.2f}, {high:.2f}'})"
+
+
 def effects(rows: pd.DataFrame, cell: str) -> str:
     """A claim's primary measure in one cell, a line for each panel, as `VoCu 0.07 (0.01, 0.13)`."""
     lines = []
     for row in rows[rows.primary & rows.panel.str.startswith(f"{cell} ")].itertuples():
         protocol = style.PROTOCOLS.get(row.panel.split()[1]) if " - " not in row.panel else None
-        interval = "no interval" if np.isnan(row.low) else f"{row.low:.2f}, {row.high:.2f}"
-        lines.append(f"{f'{protocol} ' if protocol else ''}{row.value:.2f} ({interval})")
+        lines.append(f"{f'{protocol} ' if protocol else ''}{estimate(row.value, row.low, row.high)}")
     return "<br>".join(lines)
 
 
@@ -102,12 +106,6 @@ def equivalent(name: str) -> str:
     return block(lines)
 
 
-def estimate(row: pd.Series, name: str = "rho") -> str:
-    """A rank correlation with its interval."""
-    low, high = ("low", "high") if name == "rho" else (name.replace("rho", end) for end in ("low", "high"))
-    return f"{row[name]:.2f} ({row[low]:.2f}, {row[high]:.2f})"
-
-
 def speeds(run: str) -> str:
     """Rank correlations of speeds with M: of every budget of the search, and of every time without noise."""
     rows = table(run, "correlation").query("curriculum == 'all' and target == 'memory_score'")
@@ -118,7 +116,9 @@ def speeds(run: str) -> str:
     for predictor, words in (("speed", "after {:,} steps of search"), ("relaxed_speed", "after {} noise-free steps")):
         for steps, part in rows[rows.predictor == predictor].groupby("search_steps"):
             cells = [
-                estimate(row, name) for _, row in part.sort_values("cell").iterrows() for name in ("rho", "within_rho")
+                estimate(row[f"{kind}rho"], row[f"{kind}low"], row[f"{kind}high"])
+                for _, row in part.sort_values("cell").iterrows()
+                for kind in ("", "within_")
             ]
             shares = f"{right['gru', steps]:.2f}, {right['lstm', steps]:.2f}" if predictor == "relaxed_speed" else ""
             lines.append(f"| {words.format(steps)} | {' | '.join([*cells, shares])} |")
@@ -139,7 +139,7 @@ def manipulation(run: str, budget: int) -> str:
     lines = ["| cell, protocol | mode | gain in M | noise-free speed | noisy speed |", "|---|---|---|---|---|"]
     for row in gains.itertuples():
         cell, protocol, mode = row.panel.split()
-        gain = f"{row.value:.2f} ({row.low:.2f}, {row.high:.2f})"
+        gain = estimate(row.value, row.low, row.high)
         factors = [f"{of[cell, protocol, mode]:.2f}x" for of in ratios.values()]
         lines.append(f"| {CELLS[cell]}, {style.PROTOCOLS[protocol]} | `{mode}` | {' | '.join([gain, *factors])} |")
     return block(lines)
@@ -153,7 +153,7 @@ def starts(run: str) -> str:
     for where in ("", *(f", {words}" for words in c2.OTHER_STARTS.values())):
         for row in rows[~rows.primary & (rows.measure == f"{measure}{where}")].itertuples():
             cell, protocol = row.panel.split()
-            share = f"{row.value:.2f} ({row.low:.2f}, {row.high:.2f})"
+            share = estimate(row.value, row.low, row.high)
             lines.append(
                 f"| {where[2:] or 'at the centroids'} | {CELLS[cell]}, {style.PROTOCOLS[protocol]} | {share} |"
             )

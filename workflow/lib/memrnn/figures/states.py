@@ -39,9 +39,10 @@ def draw(tables: Tables, settings: Settings) -> Figure:
         panel.set_title(f"{style.panel_name(cell, protocol)}: {100 * kept[cell, protocol]:.0f} % kept")
         portraits.paint(panel, part, "pc2", colours)
         drawn.append((panel, part))
-    for panel, cell in zip(axes[-1], cells, strict=True) if forming else ():
+    for panel, cell in zip(axes[len(protocols) :].flat, cells, strict=False):
         _formation(panel, _formed(tables).query("cell == @cell"), settings)
         panel.set(title=style.CELLS.get(cell, cell), xlabel="training step")
+    if forming:
         axes[-1, 0].set_ylabel("classes with a\npoint of their own")
     for row, letter in zip(axes, style.LETTERS, strict=False):
         style.letter(row[0], letter)
@@ -108,13 +109,20 @@ def _formation(axes: Axes, table: pd.DataFrame, settings: Settings) -> None:
 
 def caption(tables: Tables, settings: Settings) -> str:
     formed = _formed(tables)
-    lowest = f"""
+    lowest = (
+        ""
+        if formed.empty
+        else f"""
     Lowest row: how many classes have a point of their own, against the step of training. A class has one from the
     checkpoint on from which its point is read out as the class to the end. {style.bands_of(formed, settings)}
     """
-    return f"""
+    )
+    return (
+        f"""
     Where memories lie in state space, and when their points form, in networks that learned the task.
 
     Portraits: hidden states of held-out trials. {portraits.words(tables["portraits"])} The titles tell which share of
     trials ends nearest to the slow point of its own class, along the first three components.
-    """ + (lowest if not formed.empty else "")
+    """
+        + lowest
+    )

@@ -187,7 +187,8 @@ def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone in which the smoke configuration has run from end to end, reports included; not to be changed.
 
     One for all test processes: the first makes it, the others wait. The file `done` in it is written last,
-    `stdout.txt` holds what the run printed, and `calls` the functions of memrnn that each job called.
+    `stdout.txt` holds what the run printed. In `calls`, beside the clone, are the functions of memrnn that
+    each job called.
     """
     base = tmp_path_factory.getbasetemp()
     base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
@@ -195,7 +196,7 @@ def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with open(base / "smoke.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (clone / "done").exists():
-            shutil.rmtree(clone, ignore_errors=True)
+            shutil.rmtree(clone.parent, ignore_errors=True)
             _run_smoke(copy_workflow(clone))
     return clone
 
@@ -228,7 +229,7 @@ if script:
 
 
 def _run_smoke(clone: Path) -> None:
-    calls = clone / "calls"
+    calls = clone.with_name("calls")
     calls.mkdir()
     (calls / "sitecustomize.py").write_text(NOTE_CALLS)
     noted = {"CALLS": str(calls), "PYTHONPATH": os.pathsep.join([str(calls), os.environ.get("PYTHONPATH", "")])}

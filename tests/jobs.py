@@ -9,6 +9,7 @@ import os
 import runpy
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / "workflow" / "scripts"
+WORKED = "seconds of the processor: "
 
 
 class Named(dict):
@@ -66,6 +68,7 @@ def _work(script: str, job: dict[str, Any], printed: str, alarm: tuple[int, floa
     except BaseException:
         sys.excepthook(*sys.exc_info())
         status = 1
+    print(f"{WORKED}{time.process_time()}", flush=True)
     os._exit(status)
 
 

@@ -242,7 +242,7 @@ LEFT_OUT = {"memrnn.core.jobs._claim", "memrnn.training.train._log_progress", "m
 
 def test_every_function_that_ran_in_a_job_is_in_its_digest(smoke_run):
     ran: dict[str, set[str]] = {}
-    for path in (smoke_run / "calls").glob("*.json"):
+    for path in smoke_run.with_name("calls").glob("*.json"):
         script, names = json.loads(path.read_text())
         # Neither lambdas nor what dataclasses write.
         ran.setdefault(script, set()).update(name for name in names if not name.endswith((">", "__create_fn__")))

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import wait_for
-from jobs import ROOT, Server
+from jobs import ROOT, WORKED, Server
 
 from memrnn.core.files import load_table, save_json, save_table, write_atomic
 from memrnn.core.tables import Table, integer
@@ -93,6 +93,11 @@ class Block:
     def run(self, stage: str = "train", alarm: tuple[int, float | str] | None = None) -> int:
         return self.server.run(stage, self.job(stage), self.printed, alarm)
 
+    @property
+    def seconds(self) -> float:
+        """Of the processor, that its last job took that was not killed."""
+        return float(self.printed.read_text().rpartition(WORKED)[2].split()[0])
+
     def results(self) -> dict[str, str]:
         """SHA-256 of every file but the log and its lock, which these jobs' ends leave; no other is left over."""
         files = {path for path in self.folder.rglob("*") if path.is_file() and path.name not in ("log", "log.lock")}
@@ -100,16 +105,17 @@ class Block:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(images, server, tmp_path_factory) -> tuple[Block, dict[str, str]]:
-    """A block trained and searched without any fault, and its files."""
-    block = Block(tmp_path_factory.mktemp("undisturbed") / "block", images, server)
-    assert block.run() == 0, block.printed.read_text()
-    assert block.run("slow_points") == 0, block.printed.read_text()
+def undisturbed(images, server, tmp_path_factory) -> tuple[Block, dict[str, str], dict[str, float]]:
+    """A block trained and searched without any fault, its files, and the seconds that each stage worked."""
+    block, seconds = Block(tmp_path_factory.mktemp("undisturbed") / "block", images, server), {}
+    for stage in ("train", "slow_points"):
+        assert block.run(stage) == 0, block.printed.read_text()
+        seconds[stage] = block.seconds
     found = block.results()
     assert {name for name in found if not name.endswith(".sha256")} == {
         "train.safetensors", "train.checkpoints.safetensors", "train.csv", "slow_points.safetensors", "slow_points.csv",
     }  # fmt: skip
-    return block, found
+    return block, found, seconds
 
 
 @pytest.fixture
@@ -124,32 +130,32 @@ def of_stage(found: dict[str, str], stage: str) -> dict[str, str]:
 # ------------------------------------------------------------------------------------------------- killed and told
 
 
+def lives(count: int, seed: int, seconds: float) -> list[float]:
+    """Random lengths of `count` lives that are together shorter than `seconds`."""
+    moments = random.Random(seed)
+    return [seconds * moments.uniform(0.02, 0.8 / count) for _ in range(count)]
+
+
 def test_training_killed_at_random_moments_ends_with_the_same_bits(block, undisturbed):
-    """Killed again and again, each time after a random time at work, until a run gets through."""
-    moments, ends = random.Random(1), []
-    while not ends or ends[-1] != 0:
-        assert len(ends) < 60
-        ends.append(block.run(alarm=(signal.SIGPROF, moments.uniform(0.2, 1.5))))
-    assert set(ends) == {0, -signal.SIGPROF}
-    assert len(ends) > KILLS
+    for moment in lives(KILLS, 1, undisturbed[2]["train"]):
+        assert block.run(alarm=(signal.SIGPROF, moment)) == -signal.SIGPROF
+    assert block.run() == 0
+    assert "continuing from the checkpoint at step" in block.log
     for leftover in block.folder.glob(".*"):  # a file that was killed before it had its name
         leftover.unlink()
     assert block.results() == of_stage(undisturbed[1], "train")
 
 
 def test_training_told_to_end_saves_at_once_and_goes_on_from_there(block, undisturbed):
-    moments, ends, reached = random.Random(2), [], []
-    while not ends or ends[-1] != 0:
-        assert len(ends) < 60
-        ends.append(block.run(alarm=(signal.SIGTERM, moments.uniform(0.1, 0.8))))
+    reached = []
+    for moment in lives(TERMINATIONS, 2, undisturbed[2]["train"]):
+        assert block.run(alarm=(signal.SIGTERM, moment)) == 128 + signal.SIGTERM
         log = block.log
+        assert "Traceback" not in log
         if reached and reached[-1]:
             assert f"continuing from the checkpoint at step {reached[-1]} of {STEPS}" in log
-        if ends[-1] != 0:
-            assert "Traceback" not in log
-            reached.append(int(log.split("saved at step ")[1].split(",")[0]))
-    assert set(ends) == {0, 128 + signal.SIGTERM}
-    assert len(reached) >= TERMINATIONS
+        reached.append(int(log.split("saved at step ")[1].split(",")[0]))
+    assert block.run() == 0
     assert reached == sorted(reached)
     assert any(step % (STEPS / 10) for step in reached)  # not where it is saved anyhow
     assert block.results() == of_stage(undisturbed[1], "train")
@@ -159,9 +165,8 @@ def test_a_search_killed_at_random_moments_ends_with_the_same_bits(block, undist
     """A search saves nothing on its way: it is made again, and leaves nothing where it was killed."""
     block.folder.mkdir()
     shutil.copy(undisturbed[0].folder / "train.safetensors", block.folder)
-    moments = random.Random(3)
-    for _ in range(SEARCH_KILLS):
-        assert block.run("slow_points", alarm=(signal.SIGPROF, moments.uniform(0.001, 0.1))) == -signal.SIGPROF
+    for moment in lives(SEARCH_KILLS, 3, undisturbed[2]["slow_points"]):
+        assert block.run("slow_points", alarm=(signal.SIGPROF, moment)) == -signal.SIGPROF
         # A file that was killed before it had its name is left behind, and no other.
         assert [name for name in block.results() if not name.startswith(".")] == ["train.safetensors"]
     assert block.run("slow_points") == 0

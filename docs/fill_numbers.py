@@ -10,6 +10,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +34,9 @@ def table(run: str, name: str) -> pd.DataFrame:
     return pd.read_csv(path if path.exists() else path.with_suffix(".csv.gz"))
 
 
-def estimate(value: float, low: float, high: float) -> str:
+def estimate(value: float, low: float, high: float, unit: str = "") -> str:
     """A value with its interval."""
-    return f"{value:.2f} ({'no interval' if np.isnan(low) else f'{low:.2f}, {high:.2f}'})"
+    return f"{value:.2f}{unit} ({'no interval' if np.isnan(low) else f'{low:.2f}, {high:.2f}'})"
 
 
 def effects(rows: pd.DataFrame, cell: str) -> str:
@@ -127,21 +128,25 @@ def speeds(run: str) -> str:
 
 def manipulation(run: str, budget: int) -> str:
     """What each mode of training on does to M, and to both speeds of the points, against its control."""
-    tables, settings = (
-        {name: table(run, name) for name in ("slow_points", "scores")},
-        {"search_steps": budget, "confidence": 0.95},
-    )
-    ratios = {
-        name: regularisation.speed_ratios(tables, name, settings).set_index([*regularisation.PANEL, "phase"]).value
-        for name in ("speed", "noisy_speed")
+    tables = {name: table(run, name) for name in ("slow_points", "scores")}
+    settings = {"search_steps": budget, "confidence": 0.95}
+    learned = tables["scores"][tables["scores"].learned]
+    found = {
+        "gain in M": regularisation.differences(learned, "memory_score", settings),
+        "against `slow_points`": regularisation.differences(learned, "memory_score", settings, "slow_points"),
+        "noise-free speed": regularisation.speed_ratios(tables, "speed", settings),
+        "noisy speed": regularisation.speed_ratios(tables, "noisy_speed", settings),
     }
-    gains = table(run, "claims").query("claim == 'C5' and measure.str.startswith('memory score M')")
-    lines = ["| cell, protocol | mode | gain in M | noise-free speed | noisy speed |", "|---|---|---|---|---|"]
-    for row in gains.itertuples():
-        cell, protocol, mode = row.panel.split()
-        gain = estimate(row.value, row.low, row.high)
-        factors = [f"{of[cell, protocol, mode]:.2f}x" for of in ratios.values()]
-        lines.append(f"| {CELLS[cell]}, {style.PROTOCOLS[protocol]} | `{mode}` | {' | '.join([gain, *factors])} |")
+    keys = [*regularisation.PANEL, "phase"]
+    of = {title: rows.set_index(keys) for title, rows in found.items()}
+    lines = [f"| cell, protocol | mode | {' | '.join(found)} |", "|---" * (2 + len(found)) + "|"]
+    for key in of["gain in M"].index:
+        cells = []
+        for title, rows in of.items():
+            unit = "x" if title.endswith("speed") else ""
+            cells.append(estimate(*rows.loc[key, ["value", "low", "high"]], unit) if key in rows.index else "")
+        cell, protocol, mode = key
+        lines.append(f"| {CELLS[cell]}, {style.PROTOCOLS[protocol]} | `{mode}` | {' | '.join(cells)} |")
     return block(lines)
 
 
@@ -174,12 +179,6 @@ def read_out_right(run: str) -> str:
 
 NUMBERS: dict[str, Callable[[], str]] = {
     "claims": lambda: claims("confirmatory", measures=False),
-    "digits-claims": lambda: claims("digits"),
-    "digits-speeds": lambda: speeds("digits"),
-    "digits-manipulation": lambda: manipulation("digits", 100_000),
-    "confirmatory-claims": lambda: claims("confirmatory"),
-    "confirmatory-speeds": lambda: speeds("confirmatory"),
-    "confirmatory-manipulation": lambda: manipulation("confirmatory", 100_000),
     "confirmatory-starts": lambda: starts("confirmatory"),
     "bench-training": lambda: milliseconds("training", ["size", "cell", "networks", "threads"]),
     "bench-convnet": lambda: milliseconds("convnet", ["size", "cell"]),
@@ -190,6 +189,12 @@ NUMBERS: dict[str, Callable[[], str]] = {
     "read-out-cifar10": lambda: read_out_right("cifar10_jpeg"),
     "read-out-cifar10-full-noise": lambda: read_out_right("cifar10_jpeg/full_noise"),
 }
+for _run in ("digits", "confirmatory"):
+    NUMBERS |= {
+        f"{_run}-claims": partial(claims, _run),
+        f"{_run}-speeds": partial(speeds, _run),
+        f"{_run}-manipulation": partial(manipulation, _run, 100_000),
+    }
 
 
 def written(text: str) -> str:

@@ -202,7 +202,7 @@ def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # Python runs this at the start of every process. Of those that run a script of the workflow, it notes what functions
-# are called, but not while a module is imported.
+# are called from the script's first line of work on, but not while a module is imported.
 NOTE_CALLS = """\
 import atexit, json, os, sys
 script = next((each for each in sys.orig_argv if "/.snakemake/scripts/" in each), None)
@@ -224,7 +224,11 @@ if script:
         with open(os.path.join(os.environ["CALLS"], f"{os.getpid()}.json"), "w") as file:
             json.dump([script.rsplit(".", 2)[1], sorted({*found.values()})], file)
     atexit.register(keep)
-    sys.setprofile(note)
+    from memrnn.core import jobs
+    def log_to(*arguments, begin=jobs.log_to):
+        sys.setprofile(note)
+        return begin(*arguments)
+    jobs.log_to = log_to
 """
 
 

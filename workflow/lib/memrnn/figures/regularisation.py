@@ -29,7 +29,7 @@ def draw(tables: Tables, settings: Settings) -> Figure:
         for protocol in style.ordered(further["curriculum"], style.PROTOCOLS)
         if ((further["cell"] == cell) & (further["curriculum"] == protocol)).any()
     ]
-    gains = _against_control(scores[scores["learned"]], score, settings)
+    gains = differences(scores[scores["learned"]], score, settings)
     treatments = list(gains.groupby("phase")["value"].mean().sort_values(ascending=False, kind="stable").index)
     if not columns:
         figure = style.compose(_message(gains), height=2.5)
@@ -84,14 +84,21 @@ def _curves(above: Axes, below: Axes, table: pd.DataFrame, measure: str, setting
     below.axhline(0, color=style.QUIET, linewidth=0.8, zorder=0.5)
 
 
-def _against_control(table: pd.DataFrame, column: str, settings: Settings) -> pd.DataFrame:
-    """Mean difference of every treatment to its control, with interval, per cell and protocol."""
+def differences(table: pd.DataFrame, column: str, settings: Settings, to: str = "control") -> pd.DataFrame:
+    """Mean paired difference of every treatment to one of them, with interval, per cell and protocol.
+
+    Args:
+        table: PANEL, seed, phase, and the column; rows of a network and phase are averaged first.
+        settings: confidence, of the interval.
+    Returns:
+        PANEL, phase, value, low, high, networks; no rows where nobody was treated so.
+    """
     networks = table.groupby([*PANEL, "seed", "phase"])[column].mean().unstack("phase")
-    treatments = [phase for phase in networks if phase not in ("trained", "control")]
+    treatments = [phase for phase in networks if phase not in ("trained", "control", to)]
     rows = []
     for (cell, protocol), part in networks.groupby(PANEL):
-        for phase in treatments if "control" in networks else ():
-            values = (part[phase] - part["control"]).dropna().to_numpy()
+        for phase in treatments if to in networks else ():
+            values = (part[phase] - part[to]).dropna().to_numpy()
             rows.append((cell, protocol, phase, *mean_interval(values, settings["confidence"]), len(values)))
     rows = [row for row in rows if row[-1]]
     return pd.DataFrame(rows, columns=[*PANEL, "phase", "value", "low", "high", "networks"])
@@ -111,7 +118,7 @@ def speed_ratios(tables: Tables, name: str, settings: Settings) -> pd.DataFrame:
     points = points[(points["search_steps"] == settings["search_steps"]) & (points[name] > 0)]
     learned = tables["scores"].loc[tables["scores"]["learned"], [*PANEL, "seed", "phase"]].drop_duplicates()
     points = points.merge(learned).assign(**{name: lambda rows: np.log10(rows[name])})
-    found = _against_control(points, name, settings)
+    found = differences(points, name, settings)
     return found.assign(**{name: 10 ** found[name] for name in ("value", "low", "high")})
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from memrnn.analysis.claims.estimates import MEASURES, Evidence
 from memrnn.analysis.claims.verdict import decide, described, primary
 
-TITLE = "Slowing the points makes memories last longer"
+TITLE = "A penalty on the speed of the points makes memories last longer"
 STATEMENT = "A regulariser that lowers the speed at those points improves the robustness of the memory."
 MODE = "slow_points"
 SMALLEST = 0.02  # gain in M of interest

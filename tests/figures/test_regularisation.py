@@ -16,9 +16,9 @@ def test_two_curves_and_their_paired_difference_per_panel(tables, drawn):
     accuracy = rows.pivot_table(index=["phase", "seed"], columns="delay", values="accuracy")
     lines = {line.get_label(): line.get_ydata() for line in above.lines}
     assert lines["control (no penalty)"] == pytest.approx(accuracy.loc["control"].mean().to_numpy())
-    assert lines["slow points slowed"] == pytest.approx(accuracy.loc["slow_points"].mean().to_numpy())
+    assert lines["penalty at slow points"] == pytest.approx(accuracy.loc["slow_points"].mean().to_numpy())
     gain = accuracy.loc["slow_points"] - accuracy.loc["control"]
-    assert {line.get_label(): line.get_ydata() for line in below.lines}["slow points slowed"] == pytest.approx(
+    assert {line.get_label(): line.get_ydata() for line in below.lines}["penalty at slow points"] == pytest.approx(
         gain.mean()
     )
     half = 3.1824 * gain.std(ddof=1) / 2  # of four networks, paired
@@ -33,7 +33,7 @@ def test_two_curves_and_their_paired_difference_per_panel(tables, drawn):
 
 def test_every_treatment_is_compared_with_its_control_the_best_first(tables, drawn):
     gains, *panels = drawn("regularisation").axes[8:]
-    assert [text.get_text() for text in gains.get_yticklabels()] == ["slow points slowed", "centroids slowed"]
+    assert [text.get_text() for text in gains.get_yticklabels()] == ["penalty at slow points", "penalty at centroids"]
     scores = tables["scores"].query("cell == 'gru' and curriculum == 'vocu' and learned")
     means = scores.groupby(["phase", "seed"])["extrapolation_score"].mean()
     marks = [line for line in gains.lines if line.get_marker() == "o" and len(line.get_xdata()) == 1]

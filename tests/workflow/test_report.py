@@ -176,7 +176,7 @@ def test_every_claim_is_counted_and_one_that_is_not_judged_says_why() -> None:
         "C5": "4 of 4 supported",
     }
     assert told["C2"][0] == f"C2 {CLAIMS['C2'].TITLE} measure of C2"
-    assert told["C5"][0] == f"C5 {CLAIMS['C5'].TITLE} measure of C5: slow points slowed"
+    assert told["C5"][0] == f"C5 {CLAIMS['C5'].TITLE} measure of C5: penalty at slow points"
 
 
 @pytest.mark.parametrize(

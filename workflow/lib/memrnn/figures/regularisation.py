@@ -1,4 +1,4 @@
-"""What slowing the points does to a memory."""
+"""What a penalty on the speed of the points does to a memory."""
 
 from typing import NamedTuple
 
@@ -148,14 +148,14 @@ def _looks(columns: list[tuple[str, str]], palette: str) -> dict[tuple[str, str]
 
 
 def _message(gains: pd.DataFrame) -> str:
-    """In how many panels slowing the points lengthens memory."""
+    """In how many panels the penalty at the slow points lengthens memory."""
     rows = gains[gains["phase"] == "slow_points"].dropna(subset="low")
     if rows.empty:
-        return "Does slowing the points lengthen memory? Too few networks to tell"
+        return "Does a penalty on the points' speed lengthen memory? Too few networks to tell"
     gained, lost = int((rows["low"] > 0).sum()), int((rows["high"] < 0).sum())
     shorter = f" and shortens it in {lost}" if lost else ""
     return (
-        f"Slowing the points lengthens memory in {gained} of {len(rows)} cases{shorter} "
+        f"A penalty on the points' speed lengthens memory in {gained} of {len(rows)} cases{shorter} "
         f"(mean gain {rows['value'].mean():.2f})"
     )
 
@@ -164,12 +164,12 @@ def caption(tables: Tables, settings: Settings) -> str:
     table = tables["extrapolation"]
     further = table[table["phase"] != "trained"]
     if further.empty:
-        return "What slowing the points does to a memory. In this run 0 networks were trained further."
+        return "What a penalty on the points' speed does to a memory. In this run 0 networks were trained further."
     steps = settings["search_steps"]
     return f"""
-    What slowing the points does to a memory. Trained networks were trained {settings["regularise_steps"]} steps
-    further, with a penalty on speed at their slow points or with another treatment; the control had no penalty. There
-    are {style.networks_of(further)} per cell and protocol.
+    What a penalty on the points' speed does to a memory. Trained networks were trained {settings["regularise_steps"]}
+    steps further, with a penalty on speed at their slow points or with another treatment; the control had no penalty.
+    There are {style.networks_of(further)} per cell and protocol.
 
     A: held-out images, mean over networks (thick) and single networks (thin). {style.delays_of(settings)}
 

@@ -23,9 +23,9 @@ Settings = Mapping[str, Any]  # see render.draw
 PROTOCOLS = {"vocu": "VoCu", "decu": "DeCu", "nacu": "NaCu", "recu": "ReCu"}
 # What networks were trained on with, after they were trained.
 PHASES = {
-    "slow_points": "slow points slowed",
+    "slow_points": "penalty at slow points",
     "control": "control (no penalty)",
-    "centroid": "centroids slowed",
+    "centroid": "penalty at centroids",
     "trained": "as trained",
 }
 KINDS = {

@@ -150,6 +150,29 @@ def manipulation(run: str, budget: int) -> str:
     return block(lines)
 
 
+def rivals(run: str, budget: int) -> str:
+    """Gain in M of every mode of training on over its control, in each group, and what it does to the speeds."""
+    tables = {name: table(run, name) for name in ("slow_points", "scores")}
+    settings = {"search_steps": budget, "confidence": 0.95}
+    learned = tables["scores"][tables["scores"].learned]
+    gains = regularisation.differences(learned, "memory_score", settings).set_index(["phase", *regularisation.PANEL])
+    speeds = {
+        name: regularisation.speed_ratios(tables, name, settings).groupby(["phase", "cell"]).value
+        for name in ("speed", "noisy_speed")
+    }
+    groups = sorted(gains.index.droplevel("phase").unique())
+    titles = [f"{CELLS[cell]}, {style.PROTOCOLS[protocol]}" for cell, protocol in groups]
+    heads = ["mode", *titles, "noise-free speed, GRU and LSTM", "noisy speed, GRU and LSTM"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for mode in gains.groupby("phase").value.mean().sort_values(ascending=False).index:
+        found = [estimate(*gains.loc[(mode, *group), ["value", "low", "high"]]) for group in groups]
+        for of in speeds.values():
+            means = of.agg(lambda ratios: np.exp(np.log(ratios).mean()))
+            found.append(", ".join(f"{means[mode, cell]:.2f}x" for cell in CELLS))
+        lines.append(f"| `{mode}` | {' | '.join(found)} |")
+    return block(lines)
+
+
 def starts(run: str) -> str:
     """Share of classes with a slow point of their own, by where the search started."""
     rows = table(run, "claims").query("claim == 'C2'")

@@ -556,7 +556,7 @@ def document() -> str:
         key = ", ".join(f"`{column}`" for column in table.key)
         lines += [f"## {name}.csv", "", f"One row per {table.row}. These columns name a row: {key}."]
         if table.may_be_without_rows:
-            lines[-1] += " The table has no rows where no network is followed back through training."
+            lines[-1] += " It may have no rows: the configuration says which networks it is about."
         lines += ["", "| column | type | unit | meaning |", "|---|---|---|---|"]
         for column, about in table.columns.items():
             kind = f"{about.kind}, may be empty" if about.may_be_empty else about.kind

@@ -114,7 +114,12 @@ def speeds(run: str) -> str:
     right = (relaxed.readout == relaxed.label).groupby([relaxed.cell, relaxed.time]).mean()
     title = "over classes | within networks"
     lines = [f"| speed | GRU, {title} | LSTM, {title} | read out right |", "|---|---|---|---|---|---|"]
-    for predictor, words in (("speed", "after {:,} steps of search"), ("relaxed_speed", "after {} noise-free steps")):
+    places = {
+        "speed": "after {:,} steps of search",
+        "relaxed_speed": "after {} noise-free steps",
+        "relaxation_kept": "for comparison: the noise-free lifetime",
+    }
+    for predictor, words in places.items():
         for steps, part in rows[rows.predictor == predictor].groupby("search_steps"):
             cells = [
                 estimate(row[f"{kind}rho"], row[f"{kind}low"], row[f"{kind}high"])
@@ -122,7 +127,7 @@ def speeds(run: str) -> str:
                 for kind in ("", "within_")
             ]
             shares = f"{right['gru', steps]:.2f}, {right['lstm', steps]:.2f}" if predictor == "relaxed_speed" else ""
-            lines.append(f"| {words.format(steps)} | {' | '.join([*cells, shares])} |")
+            lines.append(f"| {words.format(int(steps))} | {' | '.join([*cells, shares])} |")
     return block(lines)
 
 
@@ -200,8 +205,15 @@ def read_out_right(run: str) -> str:
     return f"{100 * (points.readout == points.label).mean():.0f} %"
 
 
+def titles() -> str:
+    """What each claim says."""
+    return block(["| | claim |", "|---|---|", *(f"| {name} | {claim.TITLE} |" for name, claim in CLAIMS.items())])
+
+
 NUMBERS: dict[str, Callable[[], str]] = {
+    "titles": titles,
     "claims": lambda: claims("confirmatory", measures=False),
+    "confirmatory-speeds": lambda: speeds("confirmatory"),
     "confirmatory-starts": lambda: starts("confirmatory"),
     "bench-training": lambda: milliseconds("training", ["size", "cell", "networks", "threads"]),
     "bench-convnet": lambda: milliseconds("convnet", ["size", "cell"]),
@@ -215,7 +227,6 @@ NUMBERS: dict[str, Callable[[], str]] = {
 for _run in ("digits", "confirmatory"):
     NUMBERS |= {
         f"{_run}-claims": partial(claims, _run),
-        f"{_run}-speeds": partial(speeds, _run),
         f"{_run}-manipulation": partial(manipulation, _run, 100_000),
     }
 

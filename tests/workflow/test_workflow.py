@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from conftest import snakemake
+from conftest import ROOT, snakemake
 from PIL import Image
 
 from memrnn import figures
@@ -358,6 +358,18 @@ def test_every_rule_has_left_its_log(results):
     for path in (results / "logs").rglob("*.log"):
         assert path.read_text().strip(), path
         assert "Traceback" not in path.read_text()
+
+
+def test_a_trained_network_goes_into_the_finder_as_the_page_says(smoke_run, monkeypatch):
+    (program,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "results" / "README.md").read_text(), re.M | re.S)
+    monkeypatch.chdir(smoke_run)
+    names: dict = {}
+    exec(program.replace("results/digits", "results/smoke").replace("seeds0-3", "seeds0-1"), names)
+    assert names["found"].ends.numel() == 10
+    table = pd.read_csv("results/smoke/tables/slow_points.csv").query("cell == 'gru' and curriculum == 'vocu'")
+    first = table[(table.seed == 0) & (table.search_steps == table.search_steps.max()) & (table.phase == "trained")]
+    h, x = names["start"], names["points"]["held_input"][0].double().expand(10, -1)
+    assert (names["step"](h, x) - h).norm(dim=1).tolist() == pytest.approx(first.sort_values("label").speed, rel=1e-4)
 
 
 def test_nothing_is_left_over(results):

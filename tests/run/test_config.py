@@ -320,7 +320,7 @@ REFUSED = [
     ("correlate.confidence", 1, r"correlate\.confidence: found 1; allowed: a number, above 0, below 1"),
     ("correlate.learned_level", 2, r"correlate\.learned_level: found 2"),
     ("claims.majority", 0.5, r"claims\.majority: unknown key; allowed: search_steps"),
-    ("extrapolate.nominal_trials", 9, r"extrapolate\.nominal_trials: found 9; .*at least 10"),
+    ("extrapolate.nominal_trials", 99, r"extrapolate\.nominal_trials: found 99; .*at least 100"),
     ("spectrum.relaxed_times", [], r"spectrum\.relaxed_times: found \[\]"),
     ("figures.context", "slides", r"figures\.context: found 'slides'.*one of paper, notebook, talk, poster"),
     ("figures.palette", "jet", r"figures\.palette: found 'jet'.*one of colorblind"),

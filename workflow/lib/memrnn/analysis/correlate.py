@@ -136,13 +136,6 @@ def correlate(
     return pd.DataFrame(rows)[columns_of("correlation")]
 
 
-def about_speed(correlation: pd.DataFrame) -> pd.DataFrame:
-    """The rows that claim C3 is about: rho of the points' or the centroids' speed and the extrapolation score."""
-    return correlation[
-        correlation.predictor.isin(["centroid_speed", "speed"]) & (correlation.target == "extrapolation_score")
-    ]
-
-
 class Panel(NamedTuple):
     """The points of one cell and protocol, or of all protocols of a cell, from the networks that have learned."""
 

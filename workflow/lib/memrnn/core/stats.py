@@ -83,8 +83,8 @@ def bootstrap(
 
     The interval is value -+ t * sqrt(N / df) * e, cut to `bounds`: e is the standard deviation over the resamples, N
     the number of clusters, df = N - 1, t the quantile of Student's t with df degrees of freedom. The root undoes the
-    bootstrap's bias; for a plain mean all of it is the t interval of that mean. Why not percentiles: see the module's
-    text.
+    bootstrap's bias; for a plain mean all of it is the t interval of that mean. Why not percentiles: see
+    memrnn.analysis.correlate.
 
     A resample in which the statistic is undefined (all values tied) is left out of e and not counted. Where there are
     not two clusters, or no resample differs from another, there is a value without an interval (NaN): networks that

@@ -1,6 +1,6 @@
 """Where image sets come from: the sources' readers, and the balanced split made of what they read.
 
-Only the dataset stage imports this module: the others take finished sets from `memrnn.images` and stand on no reader.
+Only the dataset stage imports this module: the others take finished sets from `images` and stand on no reader.
 """
 
 from __future__ import annotations
@@ -116,13 +116,13 @@ def digits(settings: Mapping[str, Any]) -> ImageSet:
 
 
 def collection(settings: Mapping[str, Any]) -> ImageSet:
-    """A published set of grey images in IDX files, of `memrnn.downloads.COLLECTIONS`; pixels 0 to 255 become 0 to 1.
+    """A published set of grey images in IDX files, of `downloads.COLLECTIONS`; pixels 0 to 255 become 0 to 1.
 
     A collection that is published whole is split, stratified by class and always in the same way. The checksum covers
     pixels and labels in the files' order, so it does not depend on how the files are packed.
 
     Raises:
-        ValueError: as `memrnn.downloads.locate` and `memrnn.idx.read`.
+        ValueError: as `memrnn.data.downloads.locate` and `memrnn.data.idx.read`.
     """
     name = settings["source"]
     source, ways, digest = COLLECTIONS[name], locate(settings), hashlib.sha256()
@@ -164,12 +164,12 @@ def first_sound(read: Callable[[tuple[Path, ...]], T], ways: Sequence[tuple[Path
 
 
 def records(settings: Mapping[str, Any]) -> ImageSet:
-    """A published set of images in records, of `memrnn.downloads.COLLECTIONS`; pixels 0 to 255 become 0 to 1.
+    """A published set of images in records, of `memrnn.data.downloads.COLLECTIONS`; pixels 0 to 255 become 0 to 1.
 
     The checksum covers pixels and labels in the order of the parts, so it does not depend on how the files are packed.
 
     Raises:
-        ValueError: as `memrnn.downloads.locate` and `memrnn.cifar.read`.
+        ValueError: as `memrnn.data.downloads.locate` and `memrnn.data.cifar.read`.
     """
     name = settings["source"]
     source, digest = COLLECTIONS[name], hashlib.sha256()
@@ -195,7 +195,7 @@ def folder(settings: Mapping[str, Any]) -> ImageSet:
     them: turned as their camera noted, and on white where they are transparent. The set is named after the folder.
 
     Raises:
-        ValueError: as `memrnn.sources.folder_tree`, or a file cannot be read as an image, the images' sizes differ, or
+        ValueError: as `sources.folder_tree`, or a file cannot be read as an image, the images' sizes differ, or
             two images are equal.
     """
     root = Path(os.path.expanduser(settings["folder"]))

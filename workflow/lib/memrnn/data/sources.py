@@ -180,7 +180,7 @@ def image_files(settings: Mapping[str, Any]) -> list[str]:
     """The user's files that images are read from; none where a package holds them, or they come from the cache.
 
     Raises:
-        ValueError: as `folder_tree` and `memrnn.downloads.given`, or a path that nothing could name.
+        ValueError: as `folder_tree` and `memrnn.data.downloads.given`, or a path that nothing could name.
     """
     if settings["source"] in COLLECTIONS and settings["data_dir"] is not None:
         ways = given(settings["source"], settings["data_dir"]).values()

@@ -14,7 +14,7 @@ from memrnn.models.cell import State, check_state, squared_change
 from memrnn.models.networks import Networks
 from memrnn.tasks.delayed_classification import Mean, held_input, mean_input, read_out
 
-# -------------------------------------------------------------------------------------------- relaxation, and noise
+# ------------------------------------------------------------------------------------------------------- relaxation
 
 
 def relaxed(networks: Networks, images: ImageSet, centroids: State, times: Sequence[int]) -> pd.DataFrame:

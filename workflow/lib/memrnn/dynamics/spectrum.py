@@ -1,4 +1,4 @@
-"""None"""
+"""What kind of points a search has found, and what noise does at them, network by network."""
 
 from __future__ import annotations
 

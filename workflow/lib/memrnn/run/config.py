@@ -13,7 +13,7 @@ import math
 import re
 import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -162,6 +162,13 @@ def schema(path: str | Path) -> dict[str, Any]:
         path: workflow/schemas/config.schema.yaml.
     """
     found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    properties = found["properties"]
+    for name in PROTOCOLS:
+        properties["protocol_settings"]["properties"].setdefault(name, found["$defs"]["protocol"])
+    for name, own in settings_of(FRONTS).items():
+        if own:
+            what = f"settings of the front end {name}; without effect for others"
+            properties["network"]["properties"][name] = {"description": what, "type": "object", "properties": own}
     names = {
         "cells": list(CLASSES),
         "fronts": list(settings_of(FRONTS)),
@@ -174,18 +181,10 @@ def schema(path: str | Path) -> dict[str, Any]:
         part = waiting.pop()
         if "registry" in part:
             part["enum"] = names[part.pop("registry")]
+        if "properties" in part:
+            part.setdefault("required", list(part["properties"]))
+            part.setdefault("additionalProperties", False)
         waiting += [inner for inner in part.values() if isinstance(inner, dict)]
-    properties = found["properties"]
-    protocols, network = properties["protocol_settings"], properties["network"]
-    for name in PROTOCOLS:
-        protocols["properties"].setdefault(name, found["$defs"]["protocol"])
-        protocols["required"].append(name)
-    for name, own in settings_of(FRONTS).items():
-        if own:
-            section = {"description": f"settings of the front end {name}; without effect for others", "type": "object"}
-            section |= {"additionalProperties": False, "required": list(own), "properties": own}
-            network["properties"][name] = section
-            network["required"].append(name)
     return found
 
 
@@ -512,10 +511,10 @@ def _check_extrapolate(config: Mapping[str, Any]) -> Iterator[Problem]:
         yield "extrapolate.delays", delays, f"delays with at least one above task.steps, {steps}, for extrapolation"
 
 
-def _check_search(config: Mapping[str, Any]) -> Iterator[Problem]:
-    budgets = config["slow_points"]["search_steps"]
-    if not _ascending(budgets):
-        yield "slow_points.search_steps", budgets, "search budgets in strictly ascending order"
+def _check_ascending(key: str, what: str, config: Mapping[str, Any]) -> Iterator[Problem]:
+    section, name = key.split(".")
+    if not _ascending(config[section][name]):
+        yield key, config[section][name], f"{what} in strictly ascending order"
 
 
 def _check_chosen_protocols(config: Mapping[str, Any]) -> Iterator[Problem]:
@@ -544,6 +543,12 @@ def _check_modes(config: Mapping[str, Any]) -> Iterator[Problem]:
         steps, delay = settings.get("trial_steps"), config["task"]["min_delay"]
         if steps is not None and steps <= delay:
             yield f"mode_settings.{name}.trial_steps", steps, f"above task.min_delay, {delay}"
+        if settings.get("at") == "before_image" and config["task"]["steps"] < delay + 2:
+            yield (
+                f"mode_settings.{name}.at",
+                "before_image",
+                f"another place, or task.steps of at least {delay + 2}, so that a trial has steps before its image",
+            )
     if known.get("control", {}) != {}:
         yield "mode_settings.control", known["control"], "{}, as control is what training on alone does"
     if "trained" in known:
@@ -571,12 +576,6 @@ def _check_budgets(config: Mapping[str, Any]) -> Iterator[Problem]:
             yield f"{section}.{key}", budget, f"one of slow_points.search_steps, {_show(budgets)}"
 
 
-def _check_relaxed(config: Mapping[str, Any]) -> Iterator[Problem]:
-    times = config["spectrum"]["relaxed_times"]
-    if not _ascending(times):
-        yield "spectrum.relaxed_times", times, "times in strictly ascending order"
-
-
 # each check, and the keys that it reads
 CHECKS: dict[Callable[[Mapping[str, Any]], Iterator[Problem]], tuple[str, ...]] = {
     _check_dataset: ("dataset",),
@@ -595,9 +594,9 @@ CHECKS: dict[Callable[[Mapping[str, Any]], Iterator[Problem]], tuple[str, ...]] 
     _check_response: ("protocol_settings.recu.values",),
     _check_other_protocols: ("protocols", "protocol_settings", "dataset", "task", "train.steps"),
     _check_extrapolate: ("extrapolate.delays", "task.steps"),
-    _check_search: ("slow_points.search_steps",),
+    partial(_check_ascending, "slow_points.search_steps", "search budgets"): ("slow_points.search_steps",),
+    partial(_check_ascending, "spectrum.relaxed_times", "times"): ("spectrum.relaxed_times",),
     _check_chosen_protocols: ("other_starts.protocols", "backtrack.protocols", "regularise.protocols", "protocols"),
     _check_modes: ("regularise.protocols", "regularise.modes", "mode_settings", "task"),
-    _check_relaxed: ("spectrum.relaxed_times",),
     _check_budgets: (*map(".".join, BUDGETS), "slow_points.search_steps"),
 }

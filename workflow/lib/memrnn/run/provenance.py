@@ -67,7 +67,7 @@ def collect(
     return {
         "config": config,
         "made_with": made_with(logs, Path(folder) / "logs"),
-        # Not `record.fingerprint`, which reads files that a setting happens to name.
+        # Not `jobs.fingerprint_of`, which reads files that a setting happens to name.
         "config_hash": hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(),
         "commit": _git(root, "rev-parse", "HEAD") if in_clone else None,
         "clean": _git(root, "status", "--porcelain") == "" if in_clone else None,

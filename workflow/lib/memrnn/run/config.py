@@ -182,8 +182,8 @@ def schema(path: str | Path) -> dict[str, Any]:
         if "registry" in part:
             part["enum"] = names[part.pop("registry")]
         if "properties" in part:
-            part.setdefault("required", list(part["properties"]))
             part.setdefault("additionalProperties", False)
+            part.setdefault("required", list(part["properties"]))
         waiting += [inner for inner in part.values() if isinstance(inner, dict)]
     return found
 

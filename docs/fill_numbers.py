@@ -131,6 +131,47 @@ def speeds(run: str) -> str:
     return block(lines)
 
 
+def by_protocol(run: str) -> str:
+    """Rank correlations of speeds with M within each protocol and over both, of classes and of whole networks."""
+    rows = table(run, "claims").set_index(["measure", "panel"])
+    protocols = {"decu": "DeCu", "vocu": "VoCu", "all": "both"}
+    heads = [f"{title}, {words}" for title in CELLS.values() for words in protocols.values()]
+    lines = [f"| ranked | speed | {' | '.join(heads)} |", "|---" * (2 + len(heads)) + "|"]
+    for what, measure in (
+        ("classes", "rho of log {}speed and memory score M"),
+        ("networks", "rho of networks' mean log {}speed and mean memory score M"),
+    ):
+        for relaxed, words in (("", "of the search"), ("relaxed ", "relaxed")):
+            found = [
+                estimate(*rows.loc[(measure.format(relaxed), f"{cell} {protocol}"), ["value", "low", "high"]])
+                for cell in CELLS
+                for protocol in protocols
+            ]
+            lines.append(f"| {what} | {words} | {' | '.join(found)} |")
+    return block(lines)
+
+
+def compared(run: str, budget: int, time: int) -> str:
+    """How much better the relaxed speed ranks the classes than other predictors, over classes and within networks."""
+    rows = table(run, "predictors").query("curriculum == 'all' and target == 'memory_score'")
+    rows = rows.set_index(["cell", "predictor", "search_steps"])
+    kinds = ("", "within_")
+    title = "over classes | within networks"
+    lines = [f"| compared | GRU, {title} | LSTM, {title} |", "|---|---|---|---|---|"]
+    for words, predictor, steps, other in (
+        ("relaxed speed against speed of the search", "relaxed_speed", time, "speed"),
+        ("relaxed speed against nominal accuracy", "relaxed_speed", time, "nominal"),
+        ("speed of the search against nominal accuracy", "speed", budget, "nominal"),
+    ):
+        found = [
+            estimate(*(rows.loc[(cell, predictor, steps), f"{kind}over_{other}{end}"] for end in ("", "_low", "_high")))
+            for cell in CELLS
+            for kind in kinds
+        ]
+        lines.append(f"| {words} | {' | '.join(found)} |")
+    return block(lines)
+
+
 def manipulation(run: str, budget: int) -> str:
     """What each mode of training on does to M, and to both speeds of the points, against its control."""
     tables = {name: table(run, name) for name in ("slow_points", "scores")}
@@ -214,6 +255,8 @@ NUMBERS: dict[str, Callable[[], str]] = {
     "titles": titles,
     "claims": lambda: claims("confirmatory", measures=False),
     "confirmatory-speeds": lambda: speeds("confirmatory"),
+    "confirmatory-protocols": lambda: by_protocol("confirmatory"),
+    "confirmatory-compared": lambda: compared("confirmatory", 100_000, 40),
     "confirmatory-starts": lambda: starts("confirmatory"),
     "bench-training": lambda: milliseconds("training", ["size", "cell", "networks", "threads"]),
     "bench-convnet": lambda: milliseconds("convnet", ["size", "cell"]),

@@ -1,6 +1,8 @@
 """The library's floors: a package imports from those below it only, in no circle, and summaries start without torch."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -95,6 +97,23 @@ def test_no_import_goes_in_a_circle():
 
 def test_summaries_figures_and_planning_start_without_torch():
     assert torch_users(imports(LIBRARY, late=False), WITHOUT_TORCH) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "heavy"),
+    [
+        ("import memrnn.core.tables", {"torch", "numpy", "pandas"}),
+        ("import memrnn.run.config", {"torch", "numpy", "pandas", "sklearn", "PIL", "pooch"}),
+        (
+            "from memrnn.figures import FIGURES, module_of; assert module_of('correlation').is_file()",
+            {"torch", "numpy", "pandas", "scipy", "matplotlib", "seaborn"},
+        ),
+    ],
+)
+def test_what_plans_a_run_loads_nothing_heavy(code, heavy):
+    check = f"import sys; {code}; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", check], cwd=LIBRARY, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_every_package_is_a_floor_and_says_what_it_holds():

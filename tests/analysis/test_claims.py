@@ -4,7 +4,6 @@ import itertools
 import json
 import re
 import runpy
-import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -634,11 +633,6 @@ class TestSummary:
     def test_command_without_a_run(self, tmp_path):
         with pytest.raises(SystemExit, match=r"claims\.csv: expected a CSV table"):
             main([str(tmp_path / "nothing")])
-
-    def test_needs_no_torch(self):
-        code = "import memrnn.analysis.claims, memrnn.analysis.correlate, sys; sys.exit('torch' in sys.modules)"
-        library = ROOT / "workflow" / "lib"
-        assert subprocess.run([sys.executable, "-c", code], cwd=library, check=False).returncode == 0
 
 
 class Inputs(dict):

@@ -1,16 +1,12 @@
 """How points form: histories written by hand, a permutation test that can be enumerated, and what must be refused."""
 
 import itertools
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import optimize, stats
 
-from memrnn.analysis import formation as formation_module
 from memrnn.analysis.formation import (
     NONE,
     SUMMARY_COLUMNS,
@@ -423,9 +419,3 @@ class TestSummarise:
         elsewhere = decu.assign(cell="lstm")
         apart = summarise(form(pd.concat([vocu, elsewhere]), confusion(SHARES), scores_of(vocu, elsewhere)), 0.1)
         assert np.isnan(apart.set_index("cell").order_rho["lstm"])
-
-
-def test_needs_no_torch():
-    code = "import memrnn.analysis.formation, sys; sys.exit('torch' in sys.modules)"
-    library = Path(formation_module.__file__).parents[2]
-    assert subprocess.run([sys.executable, "-c", code], cwd=library, check=False).returncode == 0

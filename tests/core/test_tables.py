@@ -1,7 +1,5 @@
 """The schema of tables: that files are checked against it, that types survive, and that it is written down."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -178,10 +176,3 @@ def test_every_column_says_what_it_is(name):
 def test_docs_tables_is_made_from_the_schema():
     """If not: python -m memrnn.core.tables > docs/tables.md"""
     assert (ROOT / "docs" / "tables.md").read_text() == document()
-
-
-def test_the_schema_is_read_without_pandas():
-    code = "import sys, memrnn.core.tables; print(*{'pandas', 'numpy', 'torch'} & set(sys.modules))"
-    library = {"PYTHONPATH": str(ROOT / "workflow" / "lib")}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=library)
-    assert done.stdout.strip() == ""

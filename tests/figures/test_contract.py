@@ -2,8 +2,6 @@
 
 import itertools
 import re
-import subprocess
-import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -160,19 +158,3 @@ def test_refuses_unknown_figures_and_missing_tables(tables):
         module_of("trail")
     with pytest.raises(ValueError, match="'correlation' needs the tables slow_points, correlation; given: scores"):
         render.draw("correlation", {"scores": tables["scores"]}, SETTINGS)
-
-
-def test_planning_needs_no_plotting_library():
-    check = (
-        "import sys; from memrnn.figures import FIGURES, module_of; "
-        "assert FIGURES['correlation'] and module_of('correlation').is_file(); "
-        "print(*{'torch', 'seaborn', 'pandas', 'matplotlib', 'scipy', 'numpy'} & set(sys.modules))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", check],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={"PYTHONPATH": ":".join(sys.path)},
-    )
-    assert done.stdout.strip() == ""

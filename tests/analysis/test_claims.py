@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT, filled, relaxed_of, spectrum_of
+from jobs import Named
 from scipy import stats
 
 from memrnn.analysis.claims import CLAIMS, Evidence, judge, numbers, summary
@@ -635,12 +636,6 @@ class TestSummary:
             main([str(tmp_path / "nothing")])
 
 
-class Inputs(dict):
-    """What has names, as Snakemake hands it on."""
-
-    __getattr__ = dict.__getitem__
-
-
 def test_scripts_from_tables_to_verdicts(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the log of a script sets it
     tables = run()
@@ -661,9 +656,9 @@ def test_scripts_from_tables_to_verdicts(tmp_path, monkeypatch):
     def execute(stage, inputs, outputs):
         correlate = BOOTSTRAP | {"learned_level": 0.5}
         job = SimpleNamespace(
-            input=Inputs({name: paths[name] for name in inputs}),
-            output=SimpleNamespace(**{name: paths[name] for name in outputs}),
-            params=Inputs(correlate=correlate, settings=SETTINGS, max_delay=20),
+            input=Named({name: paths[name] for name in inputs}),
+            output=Named({name: paths[name] for name in outputs}),
+            params=Named(correlate=correlate, settings=SETTINGS, max_delay=20),
             log=[str(tmp_path / f"{stage}.log")],
         )
         runpy.run_path(str(SCRIPTS / f"{stage}.py"), init_globals={"snakemake": job})

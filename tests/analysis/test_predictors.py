@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import filled, spectrum_of
+from jobs import Named
 from scipy import optimize, stats
 
 from memrnn.analysis.correlate import PREDICTORS, TARGETS, correlate, panels
@@ -542,12 +543,6 @@ class TestCompare:
             pd.testing.assert_frame_equal(back, table, rtol=1e-7, check_dtype=name == "predictions")
 
 
-class Params(dict):
-    """Values by name, as Snakemake hands them on."""
-
-    __getattr__ = dict.__getitem__
-
-
 def test_script(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the log of a script sets it
     made = tables()
@@ -558,8 +553,8 @@ def test_script(tmp_path, monkeypatch):
         save_table(paths[name], filled(name, table), name)
     job = SimpleNamespace(
         input={name: paths[name] for name in names},
-        output=SimpleNamespace(predictors=paths["predictors"], predictions=paths["predictions"]),
-        params=Params(correlate=BOOTSTRAP | {"learned_level": 0.5}, search_steps=STEPS, delays=DELAYS),
+        output=Named(predictors=paths["predictors"], predictions=paths["predictions"]),
+        params=Named(correlate=BOOTSTRAP | {"learned_level": 0.5}, search_steps=STEPS, delays=DELAYS),
         log=[str(tmp_path / "predictors.log")],
     )
     runpy.run_path(str(SCRIPT), init_globals={"snakemake": job})

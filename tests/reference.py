@@ -10,7 +10,7 @@ from torch import Tensor
 
 from memrnn.data.images import ImageSet
 from memrnn.models.cell import Cell, State
-from memrnn.models.networks import Networks
+from memrnn.models.networks import Networks, initial
 from memrnn.tasks.delayed_classification import Inputs
 from memrnn.training.engine import Penalty
 from memrnn.training.known import Known
@@ -66,6 +66,19 @@ def plain_speed(cell: str, weights: dict[str, np.ndarray], state: list[np.ndarra
     if cell == "lstm":
         squared += ((np.tanh(after[1]) - np.tanh(state[1])) ** 2).sum()
     return float(np.sqrt(squared))
+
+
+def random_networks(
+    cell: str, seeds: tuple[int, ...] = (0, 4), inputs: int = 6, units: int = 6, scale: float = 2.0
+) -> Networks:
+    """New networks with weights large enough for slow points of several kinds."""
+    new = initial(cell, seeds, inputs, units, 4)
+    return new.like({name: scale * values for name, values in new.parameters.items()})
+
+
+def weights_of(networks: Networks, network: int = 0) -> dict[str, np.ndarray]:
+    """Weights of one network, as `plain_step` takes them."""
+    return {name: values[network].double().numpy() for name, values in networks.parameters.items()}
 
 
 def slowing(networks: Networks, images: ImageSet, points: State, *strengths: float, draws: int = 2) -> Penalty:

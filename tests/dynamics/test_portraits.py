@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from reference import plain_step
-from test_slow_points import PARTS, image_set, random_networks, random_state, weights_of, zero_networks
+from reference import plain_step, random_networks, weights_of
+from test_slow_points import PARTS, image_set, random_state, zero_networks
 
 from memrnn.core import streams
 from memrnn.dynamics.portraits import COMPONENTS, portrait

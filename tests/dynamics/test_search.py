@@ -6,7 +6,7 @@ from numbers import Integral
 import numpy as np
 import pytest
 import torch
-from reference import plain_step
+from reference import plain_step, random_networks, weights_of
 from scipy import optimize
 from torch import Tensor
 
@@ -35,22 +35,12 @@ def uniform(*shape: int, reach: float = 1.0, seed: int = 0) -> Tensor:
     return reach * (2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1)
 
 
-def random_networks(cell: str, units: int = UNITS, scale: float = 2.0) -> Networks:
-    values = nets.initial(cell, [0, 4], INPUTS, units, 4).parameters
-    return in_double(nets.from_parameters(cell, {k: scale * v for k, v in values.items()}, [0, 4], ["trained"] * 2))
-
-
-def in_double(networks: Networks) -> Networks:
-    values = {name: weights.detach().double() for name, weights in networks.parameters.items()}
-    return nets.from_parameters(networks.cell.name, values, networks.seeds, networks.phases)
+def doubled(cell: str, **settings) -> Networks:
+    return random_networks(cell, inputs=INPUTS, **settings).to(torch.float64)
 
 
 def starts(cell: str, networks: int = 2, points: int = 3, units: int = UNITS) -> State:
     return tuple(uniform(networks, points, units, seed=k) for k in range({"gru": 1, "lstm": 2}[cell]))
-
-
-def weights_of(networks: Networks, network: int = 0) -> dict[str, np.ndarray]:
-    return {name: values[network].numpy() for name, values in networks.parameters.items()}
 
 
 def torch_cell(kind: type, seed: int = 0, **settings) -> torch.nn.RNNCellBase:
@@ -87,28 +77,8 @@ def test_a_linear_map_ends_at_its_fixed_point():
     assert (clipped.speed > 0.01).all() and clipped.at_bound.all()
 
 
-@pytest.mark.parametrize("kind", [torch.nn.GRUCell, torch.nn.LSTMCell])
-def test_all_zero_cells_of_torch_end_at_nothing(kind):
-    """h' = h / 2; and c' = c / 2, h' = tanh(c / 2) / 2."""
-    cell = torch_cell(kind)
-    for values in cell.parameters():
-        torch.nn.init.zeros_(values)
-    h, c = uniform(4, UNITS), uniform(4, UNITS, reach=0.8, seed=1)
-    start = h if kind is torch.nn.GRUCell else (h, c)
-    found = search(cell, start, torch.zeros(INPUTS).double(), **SETTLED)
-    parts = (found.state,) if kind is torch.nn.GRUCell else found.state
-    assert torch.cat(parts).abs().max() < 1e-4
-    assert found.speed.max() < 1e-4
-    before = search(cell, start, torch.zeros(INPUTS).double(), search_steps=1, learning_rate=1e-12)
-    still = h.norm(dim=-1) / 2
-    if kind is torch.nn.LSTMCell:
-        squared = (torch.tanh(c / 2) / 2 - h).square() + (torch.tanh(c / 2) - torch.tanh(c)).square()
-        still = squared.sum(-1).sqrt()
-    torch.testing.assert_close(before.speed, still)
-
-
 def test_a_gru_of_two_units_has_the_fixed_points_that_a_root_finder_finds():
-    networks = random_networks("gru", units=2, scale=1.0)
+    networks = doubled("gru", units=2, scale=1.0)
     networks.weights.recurrent[0, :, 4:] = torch.tensor([[3.5, -0.8], [0.9, 2.8]])
     one = nets.from_parameters("gru", {k: v[:1] for k, v in networks.parameters.items()}, [0], ["trained"])
     weights, x = weights_of(one), held_input(one, MEAN)
@@ -125,30 +95,6 @@ def test_a_gru_of_two_units_has_the_fixed_points_that_a_root_finder_finds():
     found = search_networks(one, (start,), x, **SETTLED)
     np.testing.assert_allclose(found.state[0][0], roots, rtol=0, atol=1e-6)
     assert found.speed.max() < 1e-6
-
-
-def bistable() -> Networks:
-    """h1' = (h1 + tanh 2 h1) / 2 and h2' = h2 / 2: still at (a, 0), (-a, 0) and (0, 0), where a = tanh 2a."""
-    values = {k: torch.zeros_like(v) for k, v in nets.initial("gru", [0], INPUTS, 2, 4).parameters.items()}
-    values["bias"][0, 2:4] = 60.0
-    values["recurrent"][0, 0, 4] = 2.0
-    return in_double(nets.from_parameters("gru", values, [0], ["trained"]))
-
-
-def test_two_memories_and_the_saddle_between_them():
-    networks = bistable()
-    a = optimize.brentq(lambda h: math.tanh(2 * h) - h, 0.5, 1, xtol=1e-15)
-    points = torch.tensor([[a, 0], [-a, 0], [0, 0]]).double()
-    start = points + torch.tensor([[-0.2, 0.3], [0.1, -0.4], [0.05, 0.3]]).double()
-    x = held_input(networks, MEAN)
-    found = search_networks(networks, (start.unsqueeze(0),), x, **SETTLED)
-    torch.testing.assert_close(found.state[0][0], points, rtol=0, atol=1e-5)
-    assert found.speed.max() < 1e-5
-    # Unit 1 keeps half of itself and gains 1 - tanh^2, which is 1 at the saddle; unit 2 keeps half.
-    jacobian = networks.cell.jacobian(networks.weights, found.state, networks.drive(x))
-    expected = torch.diag_embed(torch.tensor([[1.5 - a * a, 0.5], [1.5 - a * a, 0.5], [1.5, 0.5]]).double())
-    torch.testing.assert_close(jacobian[0], expected, rtol=0, atol=1e-4)
-    assert 1.5 - a * a < 1
 
 
 # ---------------------------------------------------------------------------------------- maps of several kinds
@@ -191,7 +137,7 @@ def test_cells_of_torch_are_searched_as_the_maps_they_are(kind):
 
 
 def test_torchs_lstm_cell_and_ours_with_the_same_weights_have_the_same_slow_points():
-    networks, start, x = random_networks("lstm"), starts("lstm"), torch.full((INPUTS,), MEAN).double()
+    networks, start, x = doubled("lstm"), starts("lstm"), torch.full((INPUTS,), MEAN).double()
     x[-1] = 0
     ours = search_networks(networks, start, held_input(networks, MEAN), search_steps=[5, 60], learning_rate=1e-2)
 
@@ -217,7 +163,7 @@ def test_torchs_lstm_cell_and_ours_with_the_same_weights_have_the_same_slow_poin
 
 @BOTH
 def test_an_ensemble_is_searched_as_its_networks_are_by_their_steps(cell):
-    networks, start = random_networks(cell), starts(cell)
+    networks, start = doubled(cell), starts(cell)
     x = held_input(networks, MEAN)
     settings = {"learning_rate": 1e-2, "drop_step": 20, "drop_factor": 0.1}
     whole = search_networks(networks, start, x, search_steps=[10, 50], **settings)
@@ -368,12 +314,12 @@ def test_no_minimum_of_another_optimiser_in_the_same_basin_is_lower(cell, kind, 
     further outwards, so that without a box it runs to a c of tens or hundreds.
     """
     if kind == "random":
-        networks, mean = random_networks(cell), MEAN
+        networks, mean = doubled(cell), MEAN
         start = starts(cell, points=6)
     else:
         networks, mean = trained_networks(cell, digits), digits.mean
         start = tuple(part[:, :4].double() for part in centroids(networks, digits, 14, 1 / 3).state)
-        networks = in_double(networks)
+        networks = networks.like({name: values.detach().double() for name, values in networks.parameters.items()})
     x = held_input(networks, mean)
     found = search_networks(networks, start, x, search_steps=20_000, learning_rate=2e-3, drop_step=10_000)
     first = speed(networks.cell, networks.weights, start, x)
@@ -429,7 +375,7 @@ def test_an_observation_that_is_none_is_refused():
 
 
 def test_states_that_do_not_fit_an_ensemble_are_refused():
-    networks = random_networks("lstm")
+    networks = doubled("lstm")
     with pytest.raises(ValueError, match=r"state has shape \(2, 3, 5\); the weights want \(2, points, 6\)"):
         search_networks(networks, (uniform(2, 3, 5),) * 2, held_input(networks, MEAN), search_steps=3)
     with pytest.raises(ValueError, match=r"held input has shape \(2, 1, 4\)"):

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from reference import plain_speed, plain_step, sigmoid
+from reference import plain_speed, plain_step, random_networks, sigmoid, weights_of
 from scipy import optimize
 from torch import Tensor
 
@@ -43,11 +43,6 @@ def image_set(classes: int = 3, per_class: int = 7, pixels: int = 5, held_out: i
     )
 
 
-def random_networks(cell: str, seeds: tuple[int, ...] = (0, 4), units: int = 6, scale: float = 2.0) -> Networks:
-    values = {name: scale * weights for name, weights in initial(cell, seeds, 6, units, 4).parameters.items()}
-    return from_parameters(cell, values, seeds, ["trained"] * len(seeds))
-
-
 def zero_networks(cell: str, networks: int = 1, units: int = 4, inputs: int = 6, outputs: int = 4) -> Networks:
     values = initial(cell, range(networks), inputs, units, outputs).parameters
     values = {name: torch.zeros_like(weights) for name, weights in values.items()}
@@ -70,10 +65,6 @@ def plain_answer(cell: str, weights: dict[str, np.ndarray], state: list[np.ndarr
     x[-1] = 1
     y = sigmoid(plain_step(cell, weights, state, x)[0] @ weights["readout"] + weights["readout_bias"])
     return int(y.argmax()) - 1
-
-
-def weights_of(networks: Networks, network: int) -> dict[str, np.ndarray]:
-    return {name: values[network].double().numpy() for name, values in networks.parameters.items()}
 
 
 def at(state: State, *index: int) -> list[np.ndarray]:
@@ -243,14 +234,9 @@ def plain_search(
     return found
 
 
-def in_double(networks: Networks) -> Networks:
-    values = {name: weights.double() for name, weights in networks.parameters.items()}
-    return from_parameters(networks.cell.name, values, networks.seeds, networks.phases)
-
-
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_the_search_equals_adam_on_every_point_alone(cell):
-    networks = in_double(random_networks(cell))
+    networks = random_networks(cell).to(torch.float64)
     start = random_state(cell, 2, 3, 6, torch.float64)
     start[0][:, 0] = 1.05 * start[0][:, 0].sign()  # will be clipped
     before = [part.clone() for part in start]

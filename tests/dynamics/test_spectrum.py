@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from reference import plain_step
+from reference import plain_step, random_networks, weights_of
 from scipy import linalg, optimize
-from test_slow_points import PARTS, image_set, random_networks, random_state, weights_of, zero_networks
+from test_slow_points import PARTS, image_set, random_state, zero_networks
 from torch import Tensor
 
 from memrnn.core.tables import PANEL, TABLES

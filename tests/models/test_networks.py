@@ -1,11 +1,10 @@
-"""Ensembles: how they begin, what they say, and that their files come back whole or not at all."""
+"""Ensembles: how they begin, what they say, and that their files come back and hold networks."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from scipy import stats
 
 from memrnn.core.files import load_arrays, save_arrays
@@ -113,31 +112,6 @@ def test_trained_weights_are_saved_without_their_graph(saved, tmp_path):
     assert not any(values.requires_grad for values in nets.load(tmp_path / "again")[0].parameters.values())
 
 
-def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"nowhere\.safetensors: no such file.*Run that stage again"):
-        nets.load(tmp_path / "nowhere.safetensors")
-
-
-def test_a_file_cut_short_anywhere_is_refused(saved):
-    path, _ = saved
-    whole = path.read_bytes()
-    for length in [0, 1, 7, 8, 9, *range(10, len(whole), 97), len(whole) - 1]:
-        path.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match=r"block\.safetensors: expected a whole safetensors file"):
-            nets.load(path)
-
-
-def test_a_flipped_bit_anywhere_is_refused(saved):
-    path, _ = saved
-    whole = path.read_bytes()
-    for position in [*range(0, len(whole), 41), len(whole) - 1]:
-        damaged = bytearray(whole)
-        damaged[position] ^= 0x04
-        path.write_bytes(damaged)
-        with pytest.raises(ValueError, match=r"block\.safetensors: .*Delete the file and"):
-            nets.load(path)
-
-
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("name", ["recurrent", "readout_bias"])
 def test_weights_that_are_not_finite_are_refused(saved, name, bad):
@@ -149,7 +123,7 @@ def test_weights_that_are_not_finite_are_refused(saved, name, bad):
 
 
 def test_files_of_something_else_are_refused(saved, tmp_path):
-    path, networks = saved
+    path, _ = saved
     other = tmp_path / "other.safetensors"
     save_arrays(other, {"train_images": torch.zeros(3, 4)}, {"name": "digits"})
     with pytest.raises(ValueError, match=r"other\.safetensors: expected networks, found no 'cell'"):
@@ -160,10 +134,4 @@ def test_files_of_something_else_are_refused(saved, tmp_path):
         nets.load(other)
     save_arrays(other, arrays, {**meta, "cell": "perceptron"})
     with pytest.raises(ValueError, match=r"expected networks, found no 'perceptron'"):
-        nets.load(other)
-    save_file({name: values.contiguous() for name, values in networks.parameters.items()}, other)
-    with pytest.raises(ValueError, match="written by this project"):
-        nets.load(other)
-    other.write_text("seed,step,loss\n0,0,1.0\n")
-    with pytest.raises(ValueError, match="expected a whole safetensors file"):
         nets.load(other)

@@ -1,6 +1,7 @@
 """Tiers of tests and skips that are expected; finished smoke runs, made once for all; embedded images; threads."""
 
 import fcntl
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -154,6 +156,14 @@ def filled(name: str, frame: "pd.DataFrame") -> "pd.DataFrame":
             if column not in frame
         }
     )
+
+
+def load_script(path: Path) -> ModuleType:
+    """A script as a module, under the name by which what it starts finds it."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    sys.modules[path.stem] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def wait_for(log: Path, text: str, patience: float, printed: Path | None = None) -> None:

@@ -1,17 +1,15 @@
 """The engine's settings compared: known answers on made-up tables, intervals by hand, and what must be refused."""
 
-import importlib.util
 import itertools
 import re
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import filled
+from conftest import filled, load_script
 from scipy import stats
 
 from memrnn.core.files import save_table
@@ -19,7 +17,7 @@ from memrnn.run import config as configuration
 from memrnn.run import planning
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "benchmarks" / "equivalence.py"
+equivalence = load_script(ROOT / "benchmarks" / "equivalence.py")
 CONFIG = ROOT / "config" / "equivalence.yaml"
 CONVNET = ROOT / "config" / "equivalence_convnet.yaml"
 PANELS = tuple(itertools.product(("gru", "lstm"), ("vocu", "decu")))
@@ -29,16 +27,6 @@ SEARCH_STEPS = 3000
 # Spread between networks, and mean, of each measure of the made-up networks.
 SPREAD = {"nominal_accuracy": 0.01, "extrapolation_score": 0.1, "regularisation_effect": 0.03, "log10_speed": 0.2}
 MEAN = {"nominal_accuracy": 0.95, "extrapolation_score": 0.6, "regularisation_effect": 0.1, "log10_speed": -2.0}
-
-
-def _script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("equivalence", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-equivalence = _script()
 
 
 def networks(seed: int = 0, panels=PANELS, seeds=SEEDS) -> pd.DataFrame:

@@ -1,30 +1,24 @@
 """Examples of the documentation: what they find is what the task makes necessary, and pages show what comes out."""
 
 import contextlib
-import importlib.util
 import io
 import json
 import re
-import sys
 from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import load_script
 
 DOCS = Path(__file__).parents[2] / "docs"
-SCRIPT = DOCS / "examples" / "flip_flop.py"
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
 def example():
-    spec = importlib.util.spec_from_file_location("flip_flop", SCRIPT)
-    sys.modules["flip_flop"] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["flip_flop"]
+    return load_script(DOCS / "examples" / "flip_flop.py")
 
 
 def test_targets_are_the_signs_of_the_last_pulses(example):

@@ -83,14 +83,7 @@ def test_networks_of_an_ensemble_are_followed_as_if_alone(cell):
     checkpoints, last = checkpoints_of(cell), state_of(cell)
     together = follow(checkpoints, last, search)
     for at in range(2):
-        parts = [
-            c._replace(
-                networks=from_parameters(
-                    cell, {k: v[at : at + 1] for k, v in c.networks.parameters.items()}, (at,), ("trained",)
-                )
-            )
-            for c in checkpoints
-        ]
+        parts = [c._replace(networks=c.networks.only(at)) for c in checkpoints]
         alone = follow(parts, tuple(part[at : at + 1] for part in last), search)
         for one, all_ in zip(alone, together, strict=True):
             for a, b in zip(one, all_, strict=True):
@@ -258,14 +251,7 @@ def test_confusions_do_not_depend_on_the_block_or_on_other_classes(cell):
     assert both.groupby(["seed", "label"]).confusion.sum().to_numpy() == pytest.approx(1)
     assert both.confusion.between(0.01, 0.99).any()  # something to compare
     alone = confusions(
-        [
-            c._replace(
-                networks=from_parameters(
-                    cell, {k: v[1:] for k, v in c.networks.parameters.items()}, (4,), ("trained",)
-                )
-            )
-            for c in checkpoints
-        ],
+        [c._replace(networks=c.networks.only(1)) for c in checkpoints],
         images(), [0, 0, 10, 20], TIME, MIN_DELAY, 40,
     )  # fmt: skip
     pd.testing.assert_frame_equal(alone, both[both.seed == 4].reset_index(drop=True))

@@ -53,11 +53,6 @@ def of_folder(root: Path) -> images.ImageSet:
 # ---------------------------------------------------------------- digits
 
 
-@pytest.fixture(scope="module")
-def digits() -> images.ImageSet:
-    return dataset.build(DIGITS)
-
-
 def test_digits_are_whole_balanced_and_split(digits):
     assert (digits.name, digits.shape, digits.classes) == ("digits", (8, 8, 1), tuple("0123456789"))
     assert sources.SOURCES["digits"].shape == digits.shape
@@ -325,9 +320,9 @@ def test_an_image_is_turned_as_its_camera_noted(tmp_path, kind, orientations):
         assert pixels[..., 0] * 255 == pytest.approx(upright, abs=6), orientation
 
 
-def png(bits: int, colours: int, row: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG file of one row and two columns, by the format's definition."""
-    parts = [(b"IHDR", struct.pack(">IIBBBBB", 2, 1, bits, colours, 0, 0, 0)), *chunks]
+def png(bits: int, colours: int, row: bytes, *chunks: tuple[bytes, bytes], width: int = 2, height: int = 1) -> bytes:
+    """A PNG file by the format's definition, with pixels for one row."""
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, 0)), *chunks]
     parts += [(b"IDAT", zlib.compress(b"\0" + row)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts
@@ -600,13 +595,8 @@ def test_truncated_images_are_refused_by_name(tmp_path):
 
 
 def test_a_decompression_bomb_is_refused_by_name_before_it_is_unpacked(tmp_path):
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
     for side in (10_000, 60_000):  # 1e8 and 3.6e9 pixels: a warning and an error of Pillow's
-        header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-        png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
-        (tmp_path / "bomb.png").write_bytes(png + chunk(b"IEND", b""))
+        (tmp_path / "bomb.png").write_bytes(png(1, 0, bytes(1000), width=side, height=side))
         with pytest.raises(ValueError, match=r"bomb\.png: cannot be read .*decompression bomb"):
             dataset.read_image(tmp_path / "bomb.png")
 

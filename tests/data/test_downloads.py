@@ -14,16 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from test_idx import idx_bytes
 
 from memrnn.data import dataset, downloads, sources
 from memrnn.data.downloads import Archive, Collection, Part, RecordCollection, Tarball
 
 SHAPE = (2, 3)
-
-
-def idx_bytes(values: np.ndarray) -> bytes:
-    sizes = b"".join(size.to_bytes(4, "big") for size in values.shape)
-    return bytes([0, 0, 8, values.ndim]) + sizes + values.tobytes()
 
 
 def made_part(stem: str, labels: list[int], seed: int) -> tuple[Part, dict[str, bytes]]:

@@ -50,14 +50,6 @@ WORDING = {
 }
 
 
-@pytest.mark.parametrize("what", WORDING)
-def test_what_makes_no_number_trains_nothing_anew(library, what):
-    name, old, new = WORDING[what]
-    before = train(library)
-    edit(library / "memrnn" / name, old, new)
-    assert train(library) == before
-
-
 NUMBERS = {
     "the loss": ("tasks/delayed_classification.py", "def loss(", "@torch.no_grad\ndef loss("),
     "a constant": ("training/engine.py", "WARM_UP = 3", "WARM_UP = 4"),
@@ -69,12 +61,12 @@ NUMBERS = {
 }
 
 
-@pytest.mark.parametrize("what", NUMBERS)
-def test_what_makes_numbers_trains_anew(library, what):
-    name, old, new = NUMBERS[what]
+@pytest.mark.parametrize("what", WORDING | NUMBERS)
+def test_only_what_makes_numbers_trains_anew(library, what):
+    name, old, new = (WORDING | NUMBERS)[what]
     before = train(library)
     edit(library / "memrnn" / name, old, new)
-    assert train(library) != before
+    assert (train(library) != before) == (what in NUMBERS)
 
 
 EDITS = {  # of a function: the scripts whose numbers depend on it

@@ -624,3 +624,9 @@ def test_a_data_dir_must_hold_the_files_of_the_source_before_anything_runs(tmp_p
             (tmp_path / name).touch()  # what is in them is not read at planning time
     config.validate(made, SCHEMA_PATH)
     config.validate(changed(("dataset.source", source)), SCHEMA_PATH)
+
+
+def test_no_penalty_acts_before_an_image_that_begins_every_trial():
+    settings = {"penalty": "speed", "strength": 1, "part": "all", "at": "before_image", "noise_draws": 10}
+    lines = problems(changed(("mode_settings.mine", settings), ("task.min_delay", 19)))
+    assert [line for line in lines if line.startswith("mode_settings.mine.at: found 'before_image'")]

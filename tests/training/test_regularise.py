@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from reference import same
-from test_penalties import ALL
+from test_penalties import FIRST
 
 from memrnn.core.files import save_arrays
 from memrnn.data.images import ImageSet
@@ -180,7 +180,7 @@ def test_a_mode_is_the_same_in_any_company(cell, images, tmp_path, engine):
         pd.testing.assert_frame_equal(own, rows.loc[[mode]], atol=1e-4)
 
 
-@ALL
+@pytest.mark.parametrize(("name", "settings"), FIRST.items(), ids=FIRST)
 @BOTH
 def test_strength_0_is_control(cell, images, tmp_path, name, settings):
     modes = {"control": {}, "nothing": {"penalty": name, "strength": 0.0, **settings}}

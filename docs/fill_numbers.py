@@ -257,6 +257,7 @@ NUMBERS: dict[str, Callable[[], str]] = {
     "confirmatory-speeds": lambda: speeds("confirmatory"),
     "confirmatory-protocols": lambda: by_protocol("confirmatory"),
     "confirmatory-compared": lambda: compared("confirmatory", 100_000, 40),
+    "rivals": lambda: rivals("regularisers", 3_000),
     "confirmatory-starts": lambda: starts("confirmatory"),
     "bench-training": lambda: milliseconds("training", ["size", "cell", "networks", "threads"]),
     "bench-convnet": lambda: milliseconds("convnet", ["size", "cell"]),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from reference import Breaking, Leaky, dense, same, slowing
+from reference import Breaking, Leaky, dense, same
 from torch import Tensor
 
 from memrnn.core import streams
@@ -579,28 +579,6 @@ def test_trials_do_not_depend_on_the_penalty(digits, tmp_path, monkeypatch):
     for (_, _, ours), (_, _, theirs) in zip(plain, seen.calls, strict=True):
         assert torch.equal(ours, theirs)
     assert (changed.table.penalty > 0).all()
-
-
-@BOTH
-def test_a_control_equals_training_without_a_penalty(digits, tmp_path, cell):
-    start = untrained(cell)
-    plain = Trained(digits, SHORT, tmp_path / "plain", start)
-    points = start.cell.initial_state(1, 10, UNITS, torch.zeros(()))
-    points = tuple(part + 0.5 for part in points)
-
-    def regularised(strength: float) -> Trained:
-        penalty = slowing(start.only(0), digits, points, strength, 0.0, draws=3)
-        return Trained(digits, SHORT, tmp_path / str(strength), start, penalty)
-
-    control = regularised(0.0)
-    assert same(control.networks.parameters, plain.networks.parameters)
-    assert same(control.checkpoints, plain.checkpoints)
-    pd.testing.assert_frame_equal(control.table, plain.table, check_exact=True)
-    mixed = regularised(1.0)
-    for name, values in mixed.networks.parameters.items():
-        torch.testing.assert_close(values[1], plain.networks.parameters[name][1], rtol=0, atol=2e-5)
-    assert (mixed.networks.weights.recurrent[0] - plain.networks.weights.recurrent[0]).abs().max() > 0.01
-    assert (mixed.table[mixed.table.seed == 3].penalty > 0).all() and (plain.table.penalty == 0).all()
 
 
 # ---------------------------------------------------------------- the table

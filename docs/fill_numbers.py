@@ -219,6 +219,21 @@ def rivals(run: str, budget: int) -> str:
     return block(lines)
 
 
+def against_slow_points(run: str, modes: tuple[str, ...]) -> str:
+    """Gain in M of some modes less that of the paper's penalty, and what a mode costs in nominal accuracy."""
+    scores = table(run, "scores")
+    learned, settings, panel = scores[scores.learned], {"confidence": 0.95}, regularisation.PANEL
+    found = regularisation.differences(learned, "memory_score", settings, "slow_points").set_index(["phase", *panel])
+    cost = regularisation.differences(learned, "nominal_accuracy", settings).groupby("phase").value.mean()
+    groups = sorted(found.index.droplevel("phase").unique())
+    heads = [f"{CELLS[cell]}, {style.PROTOCOLS[protocol]}" for cell, protocol in groups]
+    lines = [f"| mode | {' | '.join(heads)} | nominal accuracy, less control's |", "|---" * (2 + len(heads)) + "|"]
+    for mode in modes:
+        cells = [estimate(*found.loc[(mode, *group), ["value", "low", "high"]]) for group in groups]
+        lines.append(f"| `{mode}` | {' | '.join(cells)} | {cost[mode]:.3f} |")
+    return block(lines)
+
+
 def starts(run: str) -> str:
     """Share of classes with a slow point of their own, by where the search started."""
     rows = table(run, "claims").query("claim == 'C2'")
@@ -257,6 +272,9 @@ NUMBERS: dict[str, Callable[[], str]] = {
     "confirmatory-speeds": lambda: speeds("confirmatory"),
     "confirmatory-protocols": lambda: by_protocol("confirmatory"),
     "confirmatory-compared": lambda: compared("confirmatory", 100_000, 40),
+    "rivals-against": lambda: against_slow_points(
+        "regularisers", ("noise_free", "noise_gain", "placebo", "relaxed", "longer_delays")
+    ),
     "rivals": lambda: rivals("regularisers", 3_000),
     "confirmatory-starts": lambda: starts("confirmatory"),
     "bench-training": lambda: milliseconds("training", ["size", "cell", "networks", "threads"]),

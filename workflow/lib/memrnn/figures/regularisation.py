@@ -36,7 +36,7 @@ def draw(tables: Tables, settings: Settings) -> Figure:
         style.say(figure.subplots(), "no network was trained on")
         return figure
 
-    tall = 0.6 + 0.5 * max(2, len(treatments))
+    tall = 0.6 + (0.5 if len(treatments) <= 8 else 0.36) * max(2, len(treatments))
     figure = style.compose(_message(gains), height=4.2 + tall)
     rows = figure.add_gridspec(2, 1, height_ratios=(3.2, tall))
     axes = rows[0].subgridspec(2, len(columns)).subplots(squeeze=False, sharex=True, sharey="row")

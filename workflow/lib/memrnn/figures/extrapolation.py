@@ -40,7 +40,7 @@ def draw(tables: Tables, settings: Settings) -> Figure:
         for panel in row[:-1]:
             panel.axhline(chance, color=style.QUIET, linewidth=0.9, linestyle=":", zorder=0.5)
         row[0].text(
-            0.5, chance + 0.01, "chance", transform=row[0].get_yaxis_transform(), ha="center", va="bottom",
+            0.02, chance + 0.01, "chance", transform=row[0].get_yaxis_transform(), ha="left", va="bottom",
             color=style.QUIET,
         )  # fmt: skip
         row[0].set_ylabel(measure)

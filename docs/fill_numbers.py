@@ -50,9 +50,14 @@ def effects(rows: pd.DataFrame, cell: str) -> str:
 
 def claims(run: str, measures: bool = True) -> str:
     """A table of a run's claims: what is measured, effect and interval in each cell, and the verdict."""
-    lines = ["| claim | GRU | LSTM | verdict |", "|---|---|---|---|"]
-    for claim, rows in table(run, "claims").groupby("claim", sort=False):
-        found = [effects(rows, cell) for cell in CELLS]
+    every = table(run, "claims")
+    cells = [cell for cell in style.CELLS if every.panel.str.startswith(f"{cell} ").any()]
+    lines = [
+        f"| claim | {' | '.join(style.CELLS[cell] for cell in cells)} | verdict |",
+        "|---" * (2 + len(cells)) + "|",
+    ]
+    for claim, rows in every.groupby("claim", sort=False):
+        found = [effects(rows, cell) for cell in cells]
         measure = f"<br>*{rows[rows.primary].measure.iloc[0]}*" if measures and rows.primary.any() else ""
         lines.append(" | ".join([f"| **{claim}** {CLAIMS[claim].TITLE}{measure}", *found, f"{count(rows)} |"]))
     return block(lines)
@@ -285,6 +290,7 @@ NUMBERS: dict[str, Callable[[], str]] = {
     "fixed-points-mnist10k": lambda: points_with_a_fixed_point("mnist10k"),
     "read-out-cifar10": lambda: read_out_right("cifar10_jpeg"),
     "read-out-cifar10-full-noise": lambda: read_out_right("cifar10_jpeg/full_noise"),
+    "cells-claims": lambda: claims("cells"),
 }
 for _run in ("digits", "confirmatory"):
     NUMBERS |= {

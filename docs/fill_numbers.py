@@ -36,6 +36,8 @@ def table(run: str, name: str) -> pd.DataFrame:
 
 def estimate(value: float, low: float, high: float, unit: str = "") -> str:
     """A value with its interval."""
+    if np.isnan(value):
+        return "not computable"
     return f"{value:.2f}{unit} ({'no interval' if np.isnan(low) else f'{low:.2f}, {high:.2f}'})"
 
 

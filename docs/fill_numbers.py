@@ -54,15 +54,17 @@ def claims(run: str, measures: bool = True) -> str:
     """A table of a run's claims: what is measured, effect and interval in each cell, and the verdict."""
     every = table(run, "claims")
     cells = [cell for cell in style.CELLS if every.panel.str.startswith(f"{cell} ").any()]
-    lines = [
-        f"| claim | {' | '.join(style.CELLS[cell] for cell in cells)} | verdict |",
-        "|---" * (2 + len(cells)) + "|",
-    ]
+    lines = head(["claim", *(style.CELLS[cell] for cell in cells), "verdict"])
     for claim, rows in every.groupby("claim", sort=False):
         found = [effects(rows, cell) for cell in cells]
         measure = f"<br>*{rows[rows.primary].measure.iloc[0]}*" if measures and rows.primary.any() else ""
         lines.append(" | ".join([f"| **{claim}** {CLAIMS[claim].TITLE}{measure}", *found, f"{count(rows)} |"]))
     return block(lines)
+
+
+def head(titles: list[str]) -> list[str]:
+    """The first two lines of a table."""
+    return [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
 
 
 def block(lines: list[str]) -> str:
@@ -82,8 +84,7 @@ def milliseconds(name: str, keys: list[str]) -> str:
     """Per step and network, a column for each setting; in brackets, how many times as fast as `plain`."""
     rows = measured(name)
     settings = list(rows.setting.unique())
-    titles = [*keys, *(f"`{each}`" for each in settings)]
-    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    lines = head([*keys, *(f"`{each}`" for each in settings)])
     for key, part in rows.groupby(keys, sort=False):
         of = part.set_index("setting")
         cells = [
@@ -142,8 +143,7 @@ def by_protocol(run: str) -> str:
     """Rank correlations of speeds with M within each protocol and over both, of classes and of whole networks."""
     rows = table(run, "claims").set_index(["measure", "panel"])
     protocols = {"decu": "DeCu", "vocu": "VoCu", "all": "both"}
-    heads = [f"{title}, {words}" for title in CELLS.values() for words in protocols.values()]
-    lines = [f"| ranked | speed | {' | '.join(heads)} |", "|---" * (2 + len(heads)) + "|"]
+    lines = head(["ranked", "speed", *(f"{cell}, {words}" for cell in CELLS.values() for words in protocols.values())])
     for what, measure in (
         ("classes", "rho of log {}speed and memory score M"),
         ("networks", "rho of networks' mean log {}speed and mean memory score M"),
@@ -192,14 +192,14 @@ def manipulation(run: str, budget: int) -> str:
     }
     keys = [*regularisation.PANEL, "phase"]
     of = {title: rows.set_index(keys) for title, rows in found.items()}
-    lines = [f"| cell, protocol | mode | {' | '.join(found)} |", "|---" * (2 + len(found)) + "|"]
+    lines = head(["cell, protocol", "mode", *found])
     for key in of["gain in M"].index:
         cells = []
         for title, rows in of.items():
             unit = "x" if title.endswith("speed") else ""
             cells.append(estimate(*rows.loc[key, ["value", "low", "high"]], unit) if key in rows.index else "")
         cell, protocol, mode = key
-        lines.append(f"| {CELLS[cell]}, {style.PROTOCOLS[protocol]} | `{mode}` | {' | '.join(cells)} |")
+        lines.append(f"| {style.panel_name(cell, protocol)} | `{mode}` | {' | '.join(cells)} |")
     return block(lines)
 
 
@@ -209,19 +209,18 @@ def rivals(run: str, budget: int) -> str:
     settings = {"search_steps": budget, "confidence": 0.95}
     learned = tables["scores"][tables["scores"].learned]
     gains = regularisation.differences(learned, "memory_score", settings).set_index(["phase", *regularisation.PANEL])
-    speeds = {
-        name: regularisation.speed_ratios(tables, name, settings).groupby(["phase", "cell"]).value
+    speeds = [
+        regularisation.speed_ratios(tables, name, settings)
+        .groupby(["phase", "cell"])
+        .value.agg(lambda ratios: np.exp(np.log(ratios).mean()))
         for name in ("speed", "noisy_speed")
-    }
+    ]
     groups = sorted(gains.index.droplevel("phase").unique())
-    titles = [f"{CELLS[cell]}, {style.PROTOCOLS[protocol]}" for cell, protocol in groups]
-    heads = ["mode", *titles, "noise-free speed, GRU and LSTM", "noisy speed, GRU and LSTM"]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    ratios = (f"{speed} speed, GRU and LSTM" for speed in ("noise-free", "noisy"))
+    lines = head(["mode", *(style.panel_name(*group) for group in groups), *ratios])
     for mode in gains.groupby("phase").value.mean().sort_values(ascending=False).index:
         found = [estimate(*gains.loc[(mode, *group), ["value", "low", "high"]]) for group in groups]
-        for of in speeds.values():
-            means = of.agg(lambda ratios: np.exp(np.log(ratios).mean()))
-            found.append(", ".join(f"{means[mode, cell]:.2f}x" for cell in CELLS))
+        found += [", ".join(f"{means[mode, cell]:.2f}x" for cell in CELLS) for means in speeds]
         lines.append(f"| `{mode}` | {' | '.join(found)} |")
     return block(lines)
 
@@ -233,8 +232,7 @@ def against_slow_points(run: str, modes: tuple[str, ...]) -> str:
     found = regularisation.differences(learned, "memory_score", settings, "slow_points").set_index(["phase", *panel])
     cost = regularisation.differences(learned, "nominal_accuracy", settings).groupby("phase").value.mean()
     groups = sorted(found.index.droplevel("phase").unique())
-    heads = [f"{CELLS[cell]}, {style.PROTOCOLS[protocol]}" for cell, protocol in groups]
-    lines = [f"| mode | {' | '.join(heads)} | nominal accuracy, less control's |", "|---" * (2 + len(heads)) + "|"]
+    lines = head(["mode", *(style.panel_name(*group) for group in groups), "nominal accuracy, less control's"])
     for mode in modes:
         cells = [estimate(*found.loc[(mode, *group), ["value", "low", "high"]]) for group in groups]
         lines.append(f"| `{mode}` | {' | '.join(cells)} | {cost[mode]:.3f} |")
@@ -250,9 +248,7 @@ def starts(run: str) -> str:
         for row in rows[~rows.primary & (rows.measure == f"{measure}{where}")].itertuples():
             cell, protocol = row.panel.split()
             share = estimate(row.value, row.low, row.high)
-            lines.append(
-                f"| {where[2:] or 'at the centroids'} | {CELLS[cell]}, {style.PROTOCOLS[protocol]} | {share} |"
-            )
+            lines.append(f"| {where[2:] or 'at the centroids'} | {style.panel_name(cell, protocol)} | {share} |")
     return block(lines)
 
 
